@@ -1,0 +1,59 @@
+"""Every error a user can cause: one base class, few named children, one clear sentence each.
+
+A message says what was wrong, what was found, what was wanted, where, and what to do. The command
+line prints it alone and exits with `exit_code`; library users catch the class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ZifbenchError(Exception):
+    """Base of all errors that are about the input or the machine, not about our code."""
+
+    exit_code = 2
+
+
+class DataError(ZifbenchError, ValueError):
+    """A frame file, label or array that cannot be used."""
+
+
+class ModelError(ZifbenchError, ValueError):
+    """A model file that cannot be recognised, loaded or applied to the frames."""
+
+
+class UntrustedModelError(ModelError):
+    """A model that runs code while loading, and that nobody has trusted yet."""
+
+
+class SpeciesError(ModelError):
+    """Frames hold an element that the potential does not know."""
+
+
+class ResultError(ZifbenchError, ValueError):
+    """A result, entry or output directory that cannot be read, resumed or written."""
+
+
+class UnknownNameError(ZifbenchError, KeyError):
+    """A name that is in no table; the message lists the nearest ones."""
+
+    def __str__(self) -> str:  # KeyError would print the message in quotes
+        return str(self.args[0])
+
+
+class MissingDependencyError(ZifbenchError, ImportError):
+    """An optional package is needed and not installed."""
+
+
+class OutOfMemoryError(ZifbenchError, MemoryError):
+    """One frame at a time is still too much for the device."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """The error for a name that is not in a table, with the nearest names."""
+    names = sorted(known)
+    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+    return UnknownNameError(f"unknown {kind} {name!r}; {hint}")

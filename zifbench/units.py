@@ -1,0 +1,18 @@
+"""Physical constants and the units in which results are reported.
+
+Inside: Å, eV, fs, K, amu; stress eV/Å³ with tension positive (ASE's sign). CODATA 2018, the set
+that is pinned because an older hartree moves -60 083 eV by 5 meV.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+HARTREE_EV: Final = 27.211386245988
+BOHR_A: Final = 0.529177210903
+BOLTZMANN_EV_PER_K: Final = 8.617333262e-5
+EV_PER_A3_IN_GPA: Final = 160.21766208
+EV_PER_A3_IN_MPA: Final = 1000.0 * EV_PER_A3_IN_GPA
+MEV_PER_EV: Final = 1000.0
+US_PER_S: Final = 1.0e6
+GIB: Final = 2.0**30
