@@ -106,7 +106,7 @@ class Frames:
         if isinstance(index, int | np.integer):
             index = [int(index)]
         rows = np.arange(len(self))[index]
-        arrays = {name: _rows(getattr(self, name), rows) for name in _PER_FRAME}
+        arrays: dict[str, Any] = {name: _rows(getattr(self, name), rows) for name in _PER_FRAME}
         return dataclasses.replace(
             self,
             **arrays,
@@ -204,7 +204,7 @@ def concatenate(parts: Sequence[Frames]) -> Frames:
     first = parts[0]
     for other in parts[1:]:
         _check_joinable(first, other)
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in (*_PER_FRAME, "source_index")
         if getattr(first, name) is not None

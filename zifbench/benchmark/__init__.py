@@ -1,0 +1,1 @@
+"""Benchmark tasks: from a potential and frames to measurements, results and reports."""

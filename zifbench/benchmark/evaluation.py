@@ -1,0 +1,371 @@
+"""`evaluate`: the main job, from a model and frames to a result directory.
+
+    run.json          what was asked for; a resumed run must ask for the same
+    tasks/            results of finished tasks, until all are finished
+    predictions.zarr  what the potential gave for every frame
+    result.json       the result, written last
+    report.html       the same to look at
+
+Everything that can be refused is refused before the directory is touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from zifbench.ase_io import read_frames
+from zifbench.benchmark.provenance import collect_provenance
+from zifbench.benchmark.result import (
+    RESULT_FILE,
+    DataCard,
+    Record,
+    Result,
+    TaskResult,
+    load_result,
+    parse_record,
+    save_result,
+)
+from zifbench.benchmark.run import Profile, Progress, Run
+from zifbench.benchmark.tasks import TASKS
+from zifbench.bundled import BUNDLED_DATA
+from zifbench.errors import DataError, ResultError
+from zifbench.files import write_text_atomically
+from zifbench.frames import Frames
+from zifbench.potentials.card import Check
+from zifbench.potentials.conformance import CHECKS, run_conformance
+from zifbench.potentials.core import Potential, check_applicable
+from zifbench.potentials.loading import load_potential
+
+RUN_FILE = "run.json"
+_TASKS_FOLDER = "tasks"
+# Atoms in one call: on a CPU large batches fall out of its caches and are slower than single
+# frames; a GPU wants to be filled.
+_BATCH_ATOMS = {"cpu": 512, "cuda": 4096}
+
+
+class Request(Record):
+    """What an evaluation was asked to do; two runs with equal requests give equal numbers."""
+
+    schema_version: int = 1
+    zifbench: str
+    model_sha256: str
+    data_digest: str
+    tasks: list[str]
+    profile: Profile
+    device: str
+    batch_atoms: int
+    group_key: str
+    seed: int
+    conformance: bool
+
+
+@contextlib.contextmanager
+def _no_progress(title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    yield lambda n: None
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to evaluate; the defaults are those of the command line.
+
+    Attributes:
+        tasks: Names of the tasks.
+        profile: How long to run each.
+        device: "auto", "cpu" or "cuda".
+        threads: CPU threads of torch; None leaves them alone.
+        batch_atoms: Atoms in one call; None lets the device decide.
+        max_frames: Use only so many frames, evenly spread; None uses all.
+        group_key: Label that names the phase or trajectory.
+        seed: Of everything random.
+        conformance: Whether to check the potential first.
+        trust: Let the model run code while loading.
+        resume: Continue what was interrupted.
+        overwrite: Replace an earlier result.
+    """
+
+    tasks: tuple[str, ...] = tuple(TASKS)
+    profile: Profile = Profile.QUICK
+    device: str = "auto"
+    threads: int | None = None
+    batch_atoms: int | None = None
+    max_frames: int | None = None
+    group_key: str = "phase"
+    seed: int = 0
+    conformance: bool = True
+    trust: bool = False
+    resume: bool = False
+    overwrite: bool = False
+
+
+def evaluate(
+    model: str,
+    data: Sequence[str],
+    out: Path,
+    options: Options,
+    *,
+    progress: Progress = _no_progress,
+) -> Result:
+    """Evaluate a model and write the result directory.
+
+    Args:
+        model: Path of a model file, a bundled name, `module:factory` or `file.py:factory`.
+        data: Files of frames, or names of bundled data.
+        out: Directory of the result.
+        options: How.
+        progress: Shows a person how far it is.
+
+    Returns:
+        The result, as written to `out/result.json`.
+
+    Raises:
+        ZifbenchError: bad input, in one sentence; nothing is written then.
+    """
+    _check_directory(out, options)
+    frames = load_data(data, options.max_frames)
+    _check_labels(frames, options.tasks)
+    potential = load_potential(model, device=options.device, trust=options.trust)
+    _set_threads(options.threads)
+    for part in frames:
+        check_applicable(potential.card, part)
+    request = _request(potential, frames, options)
+    with _claimed(out, request, options):
+        if (out / RESULT_FILE).is_file():
+            return load_result(out)
+        result = _run(potential, frames, out, request, progress)
+        _write(result, frames, out)
+    return result
+
+
+def default_out(model: str) -> Path:
+    """Directory of the result when none is given: named after the model, below `results`."""
+    name = Path(model).name.replace(":", "-")
+    for suffix in (".nequip.zip", ".nequip.pt2", ".nequip.pth", ".pth", ".pt2", ".ckpt", ".pkl"):
+        name = name.removesuffix(suffix)
+    return Path("results") / name
+
+
+def _set_threads(threads: int | None) -> None:
+    torch = sys.modules.get("torch")  # absent for calculators that do not use it
+    if threads is not None and torch is not None:
+        torch.set_num_threads(threads)
+
+
+# -- input ----------------------------------------------------------------------------------------
+
+
+def load_data(data: Sequence[str], max_frames: int | None = None) -> list[Frames]:
+    """Frames from files or bundled names.
+
+    Raises:
+        DataError: unreadable, or `max_frames` below one.
+    """
+    frames = []
+    for name in data:
+        path = BUNDLED_DATA[name].path if name in BUNDLED_DATA else Path(name)
+        frames += read_frames(path)
+    if max_frames is None:
+        return frames
+    if max_frames < 1:
+        raise DataError(f"--max-frames {max_frames}: wanted at least 1")
+    return _thinned(frames, max_frames)
+
+
+def _thinned(frames: list[Frames], max_frames: int) -> list[Frames]:
+    """At most so many frames, evenly spread over all."""
+    total = sum(len(part) for part in frames)
+    if total <= max_frames:
+        return frames
+    keep = np.unique(np.linspace(0, total - 1, max_frames).round().astype(int))
+    starts = np.cumsum([0, *(len(part) for part in frames)])
+    thinned = []
+    for part, start in zip(frames, starts[:-1], strict=True):
+        rows = keep[(keep >= start) & (keep < start + len(part))] - start
+        if len(rows):
+            thinned.append(part[rows])
+    return thinned
+
+
+def _check_labels(frames: Sequence[Frames], tasks: Sequence[str]) -> None:
+    from zifbench.benchmark.accuracy import check_labelled
+
+    if any(TASKS[name].needs_labels for name in tasks):
+        check_labelled(frames)
+
+
+def _request(potential: Potential, frames: Sequence[Frames], options: Options) -> Request:
+    from zifbench import __version__
+
+    kind = "cuda" if potential.device.startswith("cuda") else "cpu"
+    return Request(
+        zifbench=__version__,
+        model_sha256=potential.card.sha256,
+        data_digest=data_digest(frames),
+        tasks=list(options.tasks),
+        profile=options.profile,
+        device=potential.device,
+        batch_atoms=options.batch_atoms or _BATCH_ATOMS[kind],
+        group_key=options.group_key,
+        seed=options.seed,
+        conformance=options.conformance,
+    )
+
+
+def data_digest(frames: Sequence[Frames]) -> str:
+    """sha256 that names a set of frames with their labels."""
+    return hashlib.sha256(" ".join(part.digest() for part in frames).encode()).hexdigest()
+
+
+# -- the directory --------------------------------------------------------------------------------
+
+
+def _check_directory(out: Path, options: Options) -> None:
+    """Refuse an output directory before any time is spent."""
+    if options.resume and options.overwrite:
+        raise ResultError("--resume and --overwrite contradict each other; give one of them")
+    if out.exists() and not out.is_dir():
+        raise ResultError(f"{out} is a file; give another --out directory")
+    ours = (out / RUN_FILE).is_file()
+    if options.resume and not ours:
+        raise ResultError(f"nothing to resume in {out}: it holds no {RUN_FILE}; leave --resume out")
+    if options.overwrite and out.is_dir() and any(out.iterdir()) and not ours:
+        raise ResultError(f"{out} holds other files than a result; it is not overwritten")
+    if not options.resume and not options.overwrite and out.is_dir() and any(out.iterdir()):
+        finished = (out / RESULT_FILE).is_file()
+        hint = "--resume to continue it" if ours and not finished else "another --out"
+        raise ResultError(f"{out} is not empty; give {hint}, or --overwrite if it is a result")
+
+
+@contextlib.contextmanager
+def _claimed(out: Path, request: Request, options: Options) -> Iterator[None]:
+    """Make the directory ours: new, emptied, or the one to resume; no two runs at once."""
+    run_file = out / RUN_FILE
+    if options.resume:
+        _check_same(parse_record(Request, run_file), request, out)
+    elif options.overwrite and run_file.is_file():
+        with _locked(run_file):
+            shutil.rmtree(out)
+    if not run_file.is_file():
+        write_text_atomically(run_file, request.model_dump_json(indent=1) + "\n")
+    with _locked(run_file):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """An advisory lock that the system drops when the process ends, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system: no lock, and no harm for a single run
+        yield
+        return
+    with file.open("r") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ResultError(
+                f"another evaluation is running in {file.parent}; wait for it or give another --out"
+            ) from error
+        yield
+
+
+def _check_same(before: Request, now: Request, out: Path) -> None:
+    """Refuse to mix two different evaluations in one directory."""
+    for name in Request.model_fields:
+        old, new = getattr(before, name), getattr(now, name)
+        if old != new:
+            raise ResultError(
+                f"{out} was begun with {name} = {_short(old)}, now it is {_short(new)}; resume "
+                "with the same, or give another --out"
+            )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return f"{text[:12]}…" if len(text) == 64 else text
+
+
+# -- the work -------------------------------------------------------------------------------------
+
+
+def _run(
+    potential: Potential, frames: list[Frames], out: Path, request: Request, progress: Progress
+) -> Result:
+    checks = _checks(potential, frames[0], out, request, progress)
+    run = Run(
+        potential=potential,
+        data=frames,
+        directory=out,
+        profile=request.profile,
+        batch_atoms=request.batch_atoms,
+        group_key=request.group_key,
+        seed=request.seed,
+        progress=progress,
+    )
+    tasks = {name: _task(name, run) for name in request.tasks}
+    return Result(
+        model=potential.card,
+        data=_data_card(frames, request.data_digest),
+        profile=request.profile.value,
+        seed=request.seed,
+        conformance=checks,
+        tasks=tasks,
+        provenance=collect_provenance(potential.device),
+    )
+
+
+class _Checks(Record):
+    checks: list[Check]
+
+
+def _checks(
+    potential: Potential, frames: Frames, out: Path, request: Request, progress: Progress
+) -> list[Check]:
+    """Conformance, from the file if an earlier run has finished it."""
+    file = out / _TASKS_FOLDER / "conformance.json"
+    if not request.conformance:
+        return []
+    if file.is_file():
+        return parse_record(_Checks, file).checks
+    with progress("conformance", len(CHECKS)) as advance:
+        checks = run_conformance(potential, frames, progress=lambda _: advance(1))
+    write_text_atomically(file, _Checks(checks=checks).model_dump_json())
+    return checks
+
+
+def _task(name: str, run: Run) -> TaskResult:
+    """A task's result, from the file if an earlier run has finished it."""
+    file = run.directory / _TASKS_FOLDER / f"{name}.json"
+    if file.is_file():
+        return parse_record(TaskResult, file)
+    result = TASKS[name].run(run)
+    write_text_atomically(file, result.model_dump_json())
+    return result
+
+
+def _data_card(frames: Sequence[Frames], digest: str) -> DataCard:
+    levels = {part.info["level_of_theory"] for part in frames if "level_of_theory" in part.info}
+    return DataCard(
+        names=list(dict.fromkeys(part.source for part in frames)),
+        digest=digest,
+        n_frames=sum(len(part) for part in frames),
+        n_atoms=sorted({part.n_atoms for part in frames}),
+        formulas=list(dict.fromkeys(part.formula for part in frames)),
+        levels_of_theory=sorted(levels),
+    )
+
+
+def _write(result: Result, frames: Sequence[Frames], out: Path) -> None:
+    """Report first, result last: a directory with a result is complete."""
+    from zifbench.benchmark.report import write_report
+
+    write_report(result, frames, out)
+    save_result(result, out)
+    shutil.rmtree(out / _TASKS_FOLDER, ignore_errors=True)

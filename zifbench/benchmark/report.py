@@ -1,0 +1,78 @@
+"""`report.html`: a result as one self-contained page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from zifbench.benchmark.accuracy_task import PREDICTIONS_FOLDER, read_chunks
+from zifbench.benchmark.plots import draw_bars, draw_parity, parity_data
+from zifbench.benchmark.predictions import PredictionStore
+from zifbench.benchmark.result import QUANTITIES, Measurement, Result
+from zifbench.files import write_text_atomically
+from zifbench.formatting import format_interval, format_value
+from zifbench.frames import Frames
+
+REPORT_FILE = "report.html"
+
+
+def write_report(result: Result, frames: Sequence[Frames], directory: Path) -> Path:
+    """Write the report of a result beside it.
+
+    Args:
+        result: What to show.
+        frames: The frames it was made on, for the parity plots.
+        directory: Where the predictions lie, and the report will.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["value"] = format_value
+    environment.filters["interval"] = format_interval
+    page = environment.get_template("report.html.j2").render(
+        result=result,
+        quantities=QUANTITIES,
+        headline=[m for m in result.measurements() if not set(m.subset) - {"atoms", "composition"}],
+        pictures=_pictures(result, frames, directory),
+        by_phase=_subsets(result, "phase"),
+    )
+    path = directory / REPORT_FILE
+    write_text_atomically(path, page)
+    return path
+
+
+def _pictures(result: Result, frames: Sequence[Frames], directory: Path) -> list[dict[str, str]]:
+    if "accuracy" not in result.tasks:
+        return []
+    store = PredictionStore(directory / PREDICTIONS_FOLDER, frames)
+    n_values = sum(len(part) * part.n_atoms * 3 for part in frames)
+    parities = parity_data(read_chunks(store, frames), seed=result.seed, n_values=n_values)
+    pictures = [
+        {
+            "title": "Model against reference",
+            "url": draw_parity(parities),
+            "alt": "parity plots",
+        }
+    ]
+    for key, title in (("element", "Force MAE by element"), ("phase", "Force MAE by phase")):
+        rows = [m for m in result.measurements() if m.quantity == "force_mae" and key in m.subset]
+        if rows:
+            url = draw_bars(rows, key=key, title=title)
+            pictures.append({"title": title, "url": url, "alt": title})
+    return pictures
+
+
+def _subsets(result: Result, key: str) -> dict[str, dict[str, Measurement]]:
+    """Value of the subset `key` -> quantity -> measurement."""
+    table: dict[str, dict[str, Any]] = {}
+    for measurement in result.measurements():
+        if key in measurement.subset:
+            table.setdefault(measurement.subset[key], {})[measurement.quantity] = measurement
+    return table

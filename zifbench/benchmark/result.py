@@ -1,0 +1,189 @@
+"""What an evaluation yields: measurements with error bars, and where they come from.
+
+The schema of `result.json`. Everything downstream (report, leaderboard) reads only this.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from zifbench.errors import ResultError
+from zifbench.files import write_text_atomically
+from zifbench.potentials.card import Check, ModelCard
+
+RESULT_SCHEMA: Literal[1] = 1
+RESULT_FILE = "result.json"
+
+
+class Record(BaseModel):
+    """Base of all records in files: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+class Measurement(Record):
+    """One number.
+
+    Attributes:
+        quantity: What was measured, for instance "force_mae"; `QUANTITIES` describes each.
+        value: In `unit`.
+        unit: Unit of the value and its interval.
+        subset: What it is restricted to, for instance {"element": "Zn"}; empty for everything.
+        interval_95: 95 % interval, or None where it cannot be had (one sample).
+        spread_95: Range of the central 95 % of the single samples, where that is of interest.
+        n: Number of independent samples behind it.
+        n_of: What these samples are, "frames" or "calls".
+        reference: What the value is an error against, None where it is no error.
+        noise_floor: Error that a perfect model would show, where known.
+        note: Anything a reader must know.
+    """
+
+    quantity: str
+    value: float
+    unit: str
+    subset: dict[str, str] = {}
+    interval_95: tuple[float, float] | None = None
+    spread_95: tuple[float, float] | None = None
+    n: int
+    n_of: str
+    reference: str | None = None
+    noise_floor: float | None = None
+    note: str | None = None
+
+
+class Outlier(Record):
+    """A frame or atom with a large error."""
+
+    kind: Literal["frame", "atom"]
+    frame: str
+    error: float
+    unit: str
+    reference: float
+    atom: int | None = None
+    element: str | None = None
+
+
+class TaskResult(Record):
+    """What one task measured, and what it left out and why."""
+
+    task: str
+    measurements: list[Measurement]
+    outliers: list[Outlier] = []
+    gaps: list[str] = []
+    settings: dict[str, str | int | float] = {}
+    wall_s: float
+
+
+class DataCard(Record):
+    """The frames a result was made on."""
+
+    names: list[str]
+    digest: str
+    n_frames: int
+    n_atoms: list[int]
+    formulas: list[str]
+    levels_of_theory: list[str]
+
+
+class Provenance(Record):
+    """Where and with what a result was made."""
+
+    zifbench: str
+    python: str
+    platform: str
+    packages: dict[str, str]
+    cpu: str
+    n_cores: int
+    n_threads: int
+    memory_GiB: float
+    device: str
+    date: str
+    command: str
+
+
+class Result(Record):
+    """A whole evaluation of one model."""
+
+    schema_version: Literal[1] = RESULT_SCHEMA
+    model: ModelCard
+    data: DataCard
+    profile: str
+    seed: int
+    conformance: list[Check]
+    tasks: dict[str, TaskResult]
+    provenance: Provenance
+
+    @property
+    def conforms(self) -> bool | None:
+        """Whether all conformance checks passed; None if none was run."""
+        return all(check.passed for check in self.conformance) if self.conformance else None
+
+    def measurements(self) -> list[Measurement]:
+        """All measurements of all tasks."""
+        return [m for task in self.tasks.values() for m in task.measurements]
+
+
+# Everything that may stand in a result, in words for people.
+QUANTITIES: dict[str, str] = {
+    "energy_mae": "Energy, mean absolute error",
+    "energy_rmse": "Energy, root mean square error",
+    "energy_offset": "Energy, constant offset per composition",
+    "energy_mae_offset_removed": "Energy, mean absolute error without the offset",
+    "energy_rmse_offset_removed": "Energy, root mean square error without the offset",
+    "force_mae": "Forces, mean absolute error of components",
+    "force_rmse": "Forces, root mean square error of components",
+    "force_rms_reference": "Forces, root mean square of the reference",
+    "stress_mae": "Stress, mean absolute error of components",
+    "stress_rmse": "Stress, root mean square error of components",
+    "pressure_bias": "Pressure, mean signed error",
+    "time_per_call": "Speed, one call",
+    "time_forward": "Speed, the model alone",
+    "time_neighbours": "Speed, neighbour list and input",
+    "peak_memory": "Peak memory of the process",
+    "peak_device_memory": "Peak memory on the device",
+}
+
+
+def save_result(result: Result, directory: Path) -> Path:
+    """Write `result.json` into a directory, whole or not at all."""
+    path = directory / RESULT_FILE
+    write_text_atomically(path, result.model_dump_json(indent=1) + "\n")
+    return path
+
+
+def load_result(path: Path) -> Result:
+    """Read a result from its directory or its `result.json`.
+
+    Raises:
+        ResultError: not there, unfinished, of another schema, or damaged.
+    """
+    file = path / RESULT_FILE if path.is_dir() else path
+    if not file.is_file():
+        hint = (
+            "; the evaluation is not finished, continue it with --resume" if path.is_dir() else ""
+        )
+        raise ResultError(f"no {RESULT_FILE} at {path}{hint}")
+    return parse_record(Result, file)
+
+
+def parse_record(kind: type[AnyRecord], file: Path) -> AnyRecord:
+    """Read one record from a JSON file; the message names the first field that is wrong.
+
+    Raises:
+        ResultError: not JSON, or not of this schema.
+    """
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise ResultError(
+            f"{file} is not a valid {kind.__name__} of this version of zifbench: {place}: "
+            f"{first['msg']} ({error.error_count()} problems)"
+        ) from error

@@ -1,0 +1,88 @@
+"""What a task is, and what it may use while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from zifbench.benchmark.result import TaskResult
+from zifbench.errors import unknown_name
+
+if TYPE_CHECKING:
+    from zifbench.frames import Frames
+    from zifbench.potentials.core import Potential
+
+
+class Profile(StrEnum):
+    """How long to run; never what to run."""
+
+    QUICK = "quick"
+    STANDARD = "standard"
+    PAPER = "paper"
+
+
+def parse_profile(name: str) -> Profile:
+    """The profile of that name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    if name not in set(Profile):
+        raise unknown_name("profile", name, Profile)
+    return Profile(name)
+
+
+class Progress(Protocol):
+    """Shows how far a task is: `with progress(title, total, done) as advance: advance(n)`."""
+
+    def __call__(
+        self, title: str, total: int, done: int = 0
+    ) -> AbstractContextManager[Callable[[int], None]]:
+        """Start a bar; the context gives the function that moves it."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a task may use.
+
+    Attributes:
+        potential: The candidate.
+        data: Labelled frames.
+        directory: Where the run keeps its files.
+        profile: How long to run.
+        batch_atoms: Atoms that go into one call where there is a choice.
+        group_key: Label that names the phase or trajectory of a frame.
+        seed: Of everything random.
+        progress: For a person who waits.
+    """
+
+    potential: Potential
+    data: Sequence[Frames]
+    directory: Path
+    profile: Profile
+    batch_atoms: int
+    group_key: str
+    seed: int
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: what it is for people, and the function that runs it."""
+
+    about: str
+    lengths: Mapping[Profile, str]
+    run: Callable[[Run], TaskResult]
+    needs_labels: bool = False
+
+
+# Calls that are timed, and calls before them for warm-up.
+SPEED_CALLS: Mapping[Profile, tuple[int, int]] = {
+    Profile.QUICK: (10, 3),
+    Profile.STANDARD: (100, 6),
+    Profile.PAPER: (300, 6),
+}

@@ -1,0 +1,282 @@
+"""The command line: every command is a few lines over the library."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zifbench.errors import ZifbenchError
+
+app = typer.Typer(
+    name="zifbench",
+    help="Benchmark machine-learned interatomic potentials on the MOF glass ZIF-4.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+leaderboard = typer.Typer(
+    help="Compare models: one validated JSON entry each.", no_args_is_help=True
+)
+app.add_typer(leaderboard, name="leaderboard")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Board = Annotated[Path, typer.Option(help="Directory of the leaderboard.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        from zifbench import __version__
+
+        typer.echo(f"zifbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Benchmark machine-learned interatomic potentials on the MOF glass ZIF-4."""
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Model file (.pth, .nequip.pt2, .nequip.zip, .ckpt; recognised by content), "
+            "bundled name (nequip-small), or module:factory / file.py:factory of an ASE calculator."
+        ),
+    ],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Frames with labels: a file that ASE reads (extxyz, traj, …) or a bundled name. "
+            "Repeat for several. [default: zif4-own-test]"
+        ),
+    ] = None,
+    tasks: Annotated[str, typer.Option(help="Comma-separated tasks, or all.")] = "all",
+    profile: Annotated[
+        str, typer.Option(help="quick, standard or paper: how long to run.")
+    ] = "quick",
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the result. [default: results/MODEL]")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
+    batch_atoms: Annotated[
+        int | None,
+        typer.Option(min=1, help="Atoms in one call. [default: 512 on a CPU, 4096 on a GPU]"),
+    ] = None,
+    max_frames: Annotated[
+        int | None, typer.Option(help="Use only so many frames, evenly spread over the data.")
+    ] = None,
+    group_by: Annotated[
+        str, typer.Option(help="Label of the frames that names their phase or trajectory.")
+    ] = "phase",
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    conformance: Annotated[
+        bool, typer.Option(help="Check the model for consistency before scoring it.")
+    ] = True,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust", help="Let this model run code while loading; remembered by sha256."
+        ),
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier result in --out.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Score a potential: conformance, then accuracy and speed, with error bars."""
+    from zifbench import console
+    from zifbench.benchmark.evaluation import Options, default_out
+    from zifbench.benchmark.evaluation import evaluate as run
+    from zifbench.benchmark.run import parse_profile
+    from zifbench.benchmark.tasks import parse_tasks
+    from zifbench.bundled import DEFAULT_DATA
+
+    options = Options(
+        tasks=tuple(parse_tasks(tasks)),
+        profile=parse_profile(profile),
+        device=device,
+        threads=threads,
+        batch_atoms=batch_atoms,
+        max_frames=max_frames,
+        group_key=group_by,
+        seed=seed,
+        conformance=conformance,
+        trust=trust,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    directory = out or default_out(model)
+    result = run(model, data or [DEFAULT_DATA], directory, options, progress=console.progress_bar)
+    if as_json:
+        typer.echo(result.model_dump_json(indent=1))
+        return
+    console.show_result(result)
+    console.out.print(f"report: {directory / 'report.html'}", soft_wrap=True)
+
+
+@app.command()
+def tasks(as_json: Json = False) -> None:
+    """List what can be run, and how long each task is."""
+    from zifbench import console
+    from zifbench.benchmark.run import Profile
+    from zifbench.benchmark.tasks import TASKS
+
+    if as_json:
+        listing = {
+            name: {"about": task.about, "lengths": {p.value: task.lengths[p] for p in Profile}}
+            for name, task in TASKS.items()
+        }
+        typer.echo(json.dumps(listing, indent=1))
+        return
+    rows = [[name, task.about, *(task.lengths[p] for p in Profile)] for name, task in TASKS.items()]
+    first = ["conformance", "consistency of the model, before any score", *["9 checks"] * 3]
+    console.show_rows("", ["task", "measures", *Profile], [first, *rows])
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the bundled models and frames, which go by name."""
+    from zifbench import console
+    from zifbench.bundled import BUNDLED_DATA, BUNDLED_MODELS
+
+    kinds = {"model": BUNDLED_MODELS, "data": BUNDLED_DATA}
+    rows = [[kind, name, b.about] for kind, table in kinds.items() for name, b in table.items()]
+    if as_json:
+        typer.echo(json.dumps([dict(zip(("kind", "name", "about"), r, strict=True)) for r in rows]))
+        return
+    console.show_rows("", ["kind", "name", "about"], rows)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Show versions, devices and what is missing."""
+    from zifbench import console
+    from zifbench.doctor import diagnose
+
+    report = diagnose()
+    if as_json:
+        typer.echo(json.dumps(report, indent=1))
+        return
+    advice = report.pop("advice")
+    packages = report.pop("packages")
+    rows = [*report.items(), *packages.items()]
+    console.show_rows("", ["", ""], [[name, _plain(value)] for name, value in rows])
+    for line in advice:
+        console.out.print(f"[yellow]•[/] {line}")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v[:12]}…" for k, v in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
+    return "missing" if value is None else str(value)
+
+
+@leaderboard.command("add")
+def leaderboard_add(
+    result: Annotated[Path, typer.Argument(help="Result directory, or its result.json.")],
+    board: Board = Path("leaderboards"),
+    name: Annotated[
+        str | None, typer.Option(help="Name on the board. [default: the model's]")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace an entry of this name.")
+    ] = False,
+) -> None:
+    """Put a result on the leaderboard."""
+    from zifbench.leaderboard.entries import add_entry
+
+    typer.echo(f"added {add_entry(result, board, name=name, replace=replace)}")
+
+
+@leaderboard.command("show")
+def leaderboard_show(
+    board: Board = Path("leaderboards"),
+    sort: Annotated[
+        str, typer.Option(help="Column: model, energy, energy-shifted, force, stress, speed, …")
+    ] = "force",
+    reverse: Annotated[bool, typer.Option("--reverse", help="Worst first.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the leaderboard, one table for each set of frames."""
+    from zifbench.leaderboard.entries import by_data, load_board
+    from zifbench.leaderboard.tables import markdown_table, sorted_entries
+
+    tables = [sorted_entries(t, sort, reverse=reverse) for t in by_data(load_board(board)).values()]
+    if as_json:
+        entries = [entry.model_dump(mode="json") for table in tables for entry in table]
+        typer.echo(json.dumps(entries, indent=1))
+    elif markdown:
+        typer.echo("\n".join(markdown_table(table) for table in tables))
+    else:
+        from zifbench import console
+
+        for table in tables:
+            console.show_board(table)
+
+
+# -- errors ---------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Run the command line: one sentence for bad input (2) and interrupts (130, 143)."""
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(_exit_code(app))
+
+
+def _terminated(signum: int, frame: object) -> None:
+    """A batch system asks us to stop: leave like an interrupt, so that work is kept."""
+    raise _TerminatedError
+
+
+class _TerminatedError(KeyboardInterrupt):
+    pass
+
+
+def _exit_code(command: Callable[..., Any]) -> int:
+    try:
+        code = command(standalone_mode=False)
+    except ZifbenchError as error:
+        _say(f"error: {error}")
+        return error.exit_code
+    except typer.Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort) as error:
+        _say("stopped; an evaluation continues with --resume and the same options")
+        return 143 if isinstance(error, _TerminatedError) else 130
+    except BrokenPipeError:  # `zifbench … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        _say(
+            f"error: {error.strerror or error}{place}; nothing half-written is left, make room or "
+            "rights and run again, an evaluation with --resume"
+        )
+        return 2
+    return int(code or 0)
+
+
+def _say(message: str) -> None:
+    typer.echo(message, err=True)
+
+
+if __name__ == "__main__":
+    main()

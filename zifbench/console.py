@@ -1,0 +1,140 @@
+"""Everything that is drawn in the terminal: tables on stdout, progress bars on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from zifbench.formatting import format_interval, format_value
+
+if TYPE_CHECKING:
+    from zifbench.benchmark.result import Measurement, Result
+    from zifbench.leaderboard.entries import Entry
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+@contextlib.contextmanager
+def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """A bar with rate and time left; see `zifbench.benchmark.run.Progress`."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as progress:
+        task = progress.add_task(title, total=total, completed=done)
+        yield lambda n: progress.update(task, advance=n)
+
+
+def show_result(result: Result) -> None:
+    """The scorecard of one evaluation."""
+    from zifbench.benchmark.result import QUANTITIES
+
+    overall = [m for m in result.measurements() if not set(m.subset) - {"atoms", "composition"}]
+    table = Table(
+        title=f"{result.model.name} on {', '.join(result.data.names)}", title_justify="left"
+    )
+    table.add_column("quantity")
+    table.add_column("value (95 % interval)", justify="right")
+    table.add_column("unit")
+    table.add_column("samples", justify="right")
+    for m in overall:
+        table.add_row(
+            ", ".join([QUANTITIES.get(m.quantity, m.quantity), *_compositions(m)]),
+            format_interval(m.value, m.interval_95),
+            m.unit,
+            f"{m.n} {m.n_of}",
+        )
+    out.print(table)
+    for key in ("element", "phase"):
+        _show_subsets(result.measurements(), key)
+    for task in result.tasks.values():
+        for gap in task.gaps:
+            out.print(f"[yellow]{task.task}[/]: {gap}")
+    _show_conformance(result)
+
+
+def _compositions(measurement: Measurement) -> list[str]:
+    return [measurement.subset["composition"]] if "composition" in measurement.subset else []
+
+
+def _show_subsets(measurements: Sequence[Measurement], key: str) -> None:
+    rows: dict[str, dict[str, Measurement]] = {}
+    for m in measurements:
+        if key in m.subset:
+            rows.setdefault(m.subset[key], {})[m.quantity] = m
+    if not rows:
+        return
+    shown = {
+        "energy_mae": "E MAE meV/atom",
+        "force_mae": "F MAE meV/Å",
+        "force_rmse": "F RMSE meV/Å",
+        "force_rms_reference": "F RMS of labels",
+        "stress_mae": "σ MAE MPa",
+    }
+    columns = [name for name in shown if any(name in row for row in rows.values())]
+    table = Table()
+    table.add_column(key)
+    for name in columns:
+        table.add_column(shown[name], justify="right")
+    for value, row in rows.items():
+        cells = [
+            format_interval(row[c].value, row[c].interval_95) if c in row else "–" for c in columns
+        ]
+        table.add_row(value, *cells)
+    out.print(table)
+
+
+def _show_conformance(result: Result) -> None:
+    if result.conforms is None:
+        out.print("[yellow]conformance[/]: not checked")
+        return
+    failed = [check for check in result.conformance if not check.passed]
+    if not failed:
+        out.print(f"[green]conformance[/]: all {len(result.conformance)} checks passed")
+    for check in failed:
+        numbers = ""
+        if check.deviation is not None and check.tolerance is not None:
+            numbers = (
+                f" deviation {format_value(check.deviation)}, tolerated "
+                f"{format_value(check.tolerance)} {check.unit};"
+            )
+        out.print(f"[red]conformance FAILED[/]: {check.name}:{numbers} {check.detail}")
+
+
+def show_board(entries: Sequence[Entry]) -> None:
+    """One leaderboard table, of entries made on the same frames."""
+    from zifbench.leaderboard.tables import COLUMNS, caption, cell
+
+    table = Table(title=caption(entries), title_justify="left")
+    for column in COLUMNS.values():
+        table.add_column(column.heading, justify="right" if column.quantity else "left")
+    for entry in entries:
+        table.add_row(*(cell(entry, key) for key in COLUMNS))
+    out.print(table)
+
+
+def show_rows(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A plain table."""
+    table = Table(*headings, title=title or None, title_justify="left")
+    for row in rows:
+        table.add_row(*(str(value) for value in row))
+    out.print(table)

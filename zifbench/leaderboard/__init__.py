@@ -1,0 +1,1 @@
+"""Leaderboards: one small validated entry for each model, and tables of them."""

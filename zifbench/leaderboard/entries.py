@@ -1,0 +1,139 @@
+"""Entries: the part of a result that a leaderboard keeps, one JSON file for each model.
+
+A board is a directory with one folder for each set of frames (named by the start of its digest), so
+that only numbers made on the same frames stand in one table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from zifbench.benchmark.result import (
+    DataCard,
+    Measurement,
+    Provenance,
+    Record,
+    Result,
+    load_result,
+    parse_record,
+)
+from zifbench.errors import ResultError
+from zifbench.files import write_text_atomically
+from zifbench.potentials.card import ModelCard
+
+DEFAULT_BOARD = Path("leaderboards")
+
+
+class Entry(Record):
+    """One model on one set of frames.
+
+    Attributes:
+        name: Name on the board, unique within its data.
+        conforms: Whether all conformance checks passed, None if they were not run.
+        failed_checks: Names of the checks that failed.
+        measurements: All measurements of the result.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str
+    model: ModelCard
+    data: DataCard
+    profile: str
+    conforms: bool | None
+    failed_checks: list[str]
+    measurements: list[Measurement]
+    provenance: Provenance
+
+    def find(self, quantity: str) -> Measurement | None:
+        """The measurement of a quantity over everything, None if it was not made."""
+        for measurement in self.measurements:
+            restricted = set(measurement.subset) - {"atoms"}
+            if measurement.quantity == quantity and not restricted:
+                return measurement
+        return None
+
+
+def entry_from_result(result: Result, name: str | None = None) -> Entry:
+    """The entry of a result, under its model's name or another."""
+    return Entry(
+        name=name or result.model.name,
+        model=result.model,
+        data=result.data,
+        profile=result.profile,
+        conforms=result.conforms,
+        failed_checks=[check.name for check in result.conformance if not check.passed],
+        measurements=result.measurements(),
+        provenance=result.provenance,
+    )
+
+
+def entry_file(board: Path, entry: Entry) -> Path:
+    """Where an entry lies on a board."""
+    return board / _data_folder(entry.data) / f"{_slug(entry.name)}.json"
+
+
+def add_entry(path: Path, board: Path, *, name: str | None = None, replace: bool = False) -> Path:
+    """Put a result on a board.
+
+    Args:
+        path: The result directory or its `result.json`.
+        board: Directory of the leaderboard.
+        name: Name on the board, the model's own if None.
+        replace: Replace an entry of the same name.
+
+    Raises:
+        ResultError: no valid result, or the name is taken.
+    """
+    entry = entry_from_result(load_result(path), name)
+    if not _slug(entry.name):
+        raise ResultError(f"the name {entry.name!r} has no letter or digit; give another --name")
+    file = entry_file(board, entry)
+    if file.is_file() and not replace:
+        raise ResultError(
+            f"{file} is there already; give --replace to replace it, or another --name"
+        )
+    write_text_atomically(file, entry.model_dump_json(indent=1) + "\n")
+    return file
+
+
+def load_board(board: Path) -> list[Entry]:
+    """All entries of a board, checked.
+
+    Raises:
+        ResultError: no such directory, no entries, or a file that is no valid entry.
+    """
+    if not board.is_dir():
+        raise ResultError(f"no leaderboard at {board}; add a result first, or give --board")
+    files = sorted(board.glob("*/*.json"))
+    if not files:
+        raise ResultError(f"{board} holds no entries; add one with zifbench leaderboard add")
+    return [_checked(parse_record(Entry, file), file, board) for file in files]
+
+
+def by_data(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """Data digest -> the entries made on these frames."""
+    tables: dict[str, list[Entry]] = {}
+    for entry in entries:
+        tables.setdefault(entry.data.digest, []).append(entry)
+    return tables
+
+
+def _checked(entry: Entry, file: Path, board: Path) -> Entry:
+    """Refuse a file that has been moved below other data or renamed."""
+    wanted = entry_file(board, entry)
+    if wanted != file:
+        raise ResultError(f"{file} holds the entry that belongs to {wanted}; move it there")
+    return entry
+
+
+def _data_folder(data: DataCard) -> str:
+    first = _slug(data.names[0].rpartition(".")[0] or data.names[0]) if data.names else "data"
+    return f"{first}-{data.digest[:8]}"
+
+
+def _slug(name: str) -> str:
+    """A file name from a model name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")

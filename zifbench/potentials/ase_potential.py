@@ -1,0 +1,185 @@
+"""Any ASE calculator as a potential, from `module:factory`, `file.py:factory` or a pickle."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import importlib.util
+import inspect
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zifbench.errors import ModelError
+from zifbench.frames import Frames
+from zifbench.potentials.card import ModelCard
+from zifbench.potentials.core import Prediction
+
+
+class AsePotential:
+    """An ASE calculator, one frame at a time.
+
+    Its neighbour list is its own and part of `forward`; `prepare` only converts to ASE.
+    """
+
+    batched = False
+
+    def __init__(self, card: ModelCard, calculator: Any, *, device: str) -> None:
+        self.card = card
+        self.device = device
+        self._calculator = calculator
+        implemented = tuple(calculator.implemented_properties)
+        missing = {"energy", "forces"} - set(implemented)
+        if missing:
+            raise ModelError(
+                f"{card.name} gives {', '.join(implemented) or 'nothing'} but not "
+                f"{' and '.join(sorted(missing))}; the benchmark needs energy and forces"
+            )
+        self._wanted = [p for p in ("energy", "forces", "stress") if p in implemented]
+
+    def prepare(self, frames: Frames) -> Any:
+        """See `Potential.prepare`."""
+        return frames.to_ase()[0]
+
+    def forward(self, batch: Any) -> Any:
+        """See `Potential.forward`."""
+        atoms = batch.copy()
+        calculator = self._calculator
+        calculator.reset() if hasattr(calculator, "reset") else None
+        try:
+            calculator.calculate(atoms, properties=self._wanted)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ModelError(f"{self.card.name} fails: {type(error).__name__}: {reason}") from error
+        return dict(calculator.results)
+
+    def collect(self, output: Any, frames: Frames) -> Prediction:
+        """See `Potential.collect`."""
+        forces = np.asarray(output["forces"])
+        atomic = output.get("energies")
+        dtype = "float32" if forces.dtype == np.float32 else "float64"
+        return Prediction(
+            energy=np.array([float(np.sum(output["energy"]))]),
+            forces=forces.astype(float)[None],
+            stress=_tensor(output["stress"])[None] if "stress" in output else None,
+            atomic_energy=None if atomic is None else np.asarray(atomic, dtype=float)[None],
+            dtype=dtype,
+        )
+
+
+def _tensor(stress: Any) -> Any:
+    """3 × 3 stress from either of ASE's layouts."""
+    stress = np.asarray(stress, dtype=float)
+    if stress.shape == (3, 3):
+        return stress
+    xx, yy, zz, yz, xz, xy = stress
+    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+
+
+def find_factory(spec: str) -> Path:
+    """The Python file that `module:factory` or `file.py:factory` would run, without running it.
+
+    Raises:
+        ModelError: not of that form, or no such module.
+    """
+    module, _, factory = spec.rpartition(":")
+    if not module or not factory.isidentifier():
+        raise ModelError(f"{spec} is not of the form module:factory or file.py:factory")
+    if module.endswith(".py"):
+        if not Path(module).is_file():
+            raise ModelError(f"no such file: {module}; give file.py:factory or module:factory")
+        return Path(module).resolve()
+    search: Any = [str(Path.cwd()), *sys.path]
+    found = None
+    # Step by step through the packages: `importlib.util.find_spec` would import the parents.
+    name = ""
+    for part in module.split("."):
+        name = f"{name}.{part}" if name else part
+        found = importlib.machinery.PathFinder.find_spec(name, search)
+        if found is None:
+            raise ModelError(
+                f"no module {name} (from {spec}) in this environment or this folder; install it, "
+                "or give file.py:factory"
+            )
+        search = found.submodule_search_locations or []
+    if found is None or not found.origin:
+        raise ModelError(f"module {module} (from {spec}) has no file to load")
+    return Path(found.origin)
+
+
+def load_factory(spec: str, card: ModelCard, device: str) -> AsePotential:
+    """Call the factory; it takes no argument, or `device`.
+
+    Raises:
+        ModelError: the module or the factory raises, or gives no ASE calculator.
+    """
+    module_name, _, factory_name = spec.rpartition(":")
+    try:
+        module = _import(module_name)
+        factory = getattr(module, factory_name)
+        takes_device = "device" in inspect.signature(factory).parameters
+        calculator = factory(device=device) if takes_device else factory()
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"{spec} fails: {type(error).__name__}: {reason}") from error
+    return _as_potential(calculator, spec, card, device)
+
+
+def load_pickled(path: Path, card: ModelCard, device: str) -> AsePotential:
+    """A pickled ASE calculator.
+
+    Raises:
+        ModelError: it cannot be unpickled here, or is something else.
+    """
+    try:
+        with path.open("rb") as file:
+            calculator = pickle.load(file)  # only after the user has trusted this digest
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{path} is a pickle that cannot be read here ({type(error).__name__}: {reason}); give "
+            "module:factory instead"
+        ) from error
+    return _as_potential(calculator, str(path), card, device)
+
+
+def _import(module: str) -> Any:
+    if not module.endswith(".py"):
+        if str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
+        return importlib.import_module(module)
+    spec = importlib.util.spec_from_file_location(Path(module).stem, module)
+    if spec is None or spec.loader is None:
+        raise ModelError(f"{module} is not a Python file")
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = loaded  # so that classes defined there can be pickled
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def _as_potential(calculator: Any, name: str, card: ModelCard, device: str) -> AsePotential:
+    if not hasattr(calculator, "calculate") or not hasattr(calculator, "implemented_properties"):
+        raise ModelError(
+            f"{name} gives a {type(calculator).__name__}, wanted an ASE calculator "
+            "(with calculate and implemented_properties)"
+        )
+    card = card.model_copy(
+        update={
+            "architecture": type(calculator).__name__,
+            "software": _package_version(type(calculator).__module__),
+        }
+    )
+    return AsePotential(card, calculator, device=device)
+
+
+def _package_version(module: str) -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    package = module.partition(".")[0]
+    try:
+        return {package: version(package)}
+    except PackageNotFoundError:
+        return {}

@@ -1,0 +1,40 @@
+"""Records about a potential: what its file says, and how it did in the consistency checks.
+
+Light on purpose: results and leaderboards read these without loading anything numerical.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class ModelCard(BaseModel):
+    """What a model file says about itself; None where it does not say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    file: str
+    format: str
+    sha256: str
+    size_bytes: int
+    architecture: str | None = None
+    species: tuple[str, ...] | None = None
+    cutoff_A: float | None = None
+    dtype: str | None = None
+    n_parameters: int | None = None
+    software: dict[str, str] = {}
+    compiled_for: str | None = None
+
+
+class Check(BaseModel):
+    """Outcome of one check: the largest deviation found and what would have been tolerated."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    passed: bool
+    deviation: float | None = None
+    tolerance: float | None = None
+    unit: str | None = None
+    detail: str

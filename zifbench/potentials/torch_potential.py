@@ -1,0 +1,228 @@
+"""Potentials that are torch modules of the nequip framework, old or new, eager or compiled.
+
+They differ in the names and dtypes of the tensors that go in; `Signature` holds those differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zifbench.errors import MissingDependencyError, ModelError, OutOfMemoryError
+from zifbench.frames import Frames
+from zifbench.potentials.card import ModelCard
+from zifbench.potentials.core import Prediction
+from zifbench.potentials.neighbours import neighbour_list
+
+if TYPE_CHECKING:
+    import torch
+
+    Tensors = dict[str, torch.Tensor]
+else:
+    Tensors = dict
+
+
+@dataclass(frozen=True)
+class Signature:
+    """How one generation of models wants its input.
+
+    Attributes:
+        geometry_dtype: dtype of positions, cells and shifts.
+        type_column: Atom types as an (N, 1) column, as before nequip 0.7, or flat.
+        counts_key: Name of what tells the frames of a batch apart besides `batch`: "ptr" holds
+            offsets, "num_atoms" sizes.
+        batch_always: Give the batch tensors also for a single frame.
+    """
+
+    geometry_dtype: str
+    type_column: bool
+    counts_key: str
+    batch_always: bool
+
+
+LEGACY = Signature("model", type_column=True, counts_key="ptr", batch_always=False)
+CURRENT = Signature("float64", type_column=False, counts_key="num_atoms", batch_always=False)
+CURRENT_BATCHED = Signature("float64", type_column=False, counts_key="num_atoms", batch_always=True)
+
+
+class TorchPotential:
+    """A model that maps named tensors to named tensors.
+
+    Args:
+        card: What the model says of itself; species and cutoff must be known.
+        module: The model, in evaluation mode, on `device`.
+        device: "cpu" or "cuda".
+        signature: How it wants its input.
+        batched: Whether it takes several frames at once.
+        pair_cutoffs_A: Cutoff by (centre, neighbour) symbol where it depends on the elements.
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        module: Callable[[Tensors], Tensors],
+        *,
+        device: str,
+        signature: Signature,
+        batched: bool = True,
+        pair_cutoffs_A: Mapping[tuple[str, str], float] | None = None,
+    ) -> None:
+        if card.species is None or card.cutoff_A is None or card.dtype is None:
+            raise ModelError(f"{card.file} does not say its species, cutoff and dtype")
+        self.card = card
+        self.device = device
+        self.batched = batched
+        self._module = module
+        self._signature = signature
+        self._cutoff_A = card.cutoff_A
+        self._dtype = card.dtype
+        self._type_of = {symbol: index for index, symbol in enumerate(card.species)}
+        self._pair_cutoffs_A = _cutoff_table(card.species, pair_cutoffs_A)
+
+    def prepare(self, frames: Frames) -> Tensors:
+        """See `Potential.prepare`."""
+        import torch
+
+        types = np.array([self._type_of[symbol] for symbol in frames.symbols])
+        lists = [self._neighbours(frames, row, types) for row in range(len(frames))]
+        offsets = np.arange(len(frames)) * frames.n_atoms
+        pairs = np.concatenate([p + o for (p, _), o in zip(lists, offsets, strict=True)], axis=1)
+        shifts = np.concatenate([shift for _, shift in lists])
+        types = np.tile(types, len(frames))
+
+        name = self._signature.geometry_dtype
+        real = getattr(torch, self._dtype if name == "model" else name)
+
+        def tensor(array: Any, dtype: torch.dtype) -> torch.Tensor:
+            return torch.tensor(np.ascontiguousarray(array), dtype=dtype, device=self.device)
+
+        batch = {
+            "pos": tensor(frames.positions.reshape(-1, 3), real),
+            "cell": tensor(frames.cell, real),
+            "pbc": tensor(np.tile(frames.pbc, (len(frames), 1)), torch.bool),
+            "edge_index": tensor(pairs, torch.int64),
+            "edge_cell_shift": tensor(shifts, real),
+            "atom_types": tensor(
+                types[:, None] if self._signature.type_column else types, torch.int64
+            ),
+        }
+        if len(frames) > 1 or self._signature.batch_always:
+            batch |= self._batch_tensors(len(frames), frames.n_atoms)
+        return batch
+
+    def _batch_tensors(self, n_frames: int, n_atoms: int) -> Tensors:
+        import torch
+
+        sizes = torch.full((n_frames,), n_atoms, device=self.device)
+        frame_of_atom = torch.arange(n_frames, device=self.device).repeat_interleave(n_atoms)
+        if self._signature.counts_key == "ptr":
+            counts = torch.arange(n_frames + 1, device=self.device) * n_atoms
+        else:
+            counts = sizes
+        return {"batch": frame_of_atom, self._signature.counts_key: counts}
+
+    def _neighbours(self, frames: Frames, row: int, types: Any) -> tuple[Any, Any]:
+        pairs, shifts = neighbour_list(frames, row, self._cutoff_A)
+        if self._pair_cutoffs_A is None:
+            return pairs, shifts
+        positions = frames.positions[row]
+        vectors = positions[pairs[1]] - positions[pairs[0]] + shifts @ frames.cell[row]
+        limit = self._pair_cutoffs_A[types[pairs[0]], types[pairs[1]]]
+        near = np.einsum("ij,ij->i", vectors, vectors) <= limit**2
+        return pairs[:, near], shifts[near]
+
+    def forward(self, batch: Tensors) -> Tensors:
+        """See `Potential.forward`."""
+        try:
+            return self._module(dict(batch))
+        except RuntimeError as error:
+            if _is_out_of_memory(error):
+                raise OutOfMemoryError(
+                    f"{self.card.file} needs more memory than {self.device} has for "
+                    f"{len(batch['pos'])} atoms and {batch['edge_index'].shape[1]} pairs; use a "
+                    "smaller --batch-size or a larger device"
+                ) from error
+            raise ModelError(
+                f"{self.card.file} fails on {self.device}: {_last_line(error)}"
+            ) from error
+
+    def collect(self, output: Tensors, frames: Frames) -> Prediction:
+        """See `Potential.collect`."""
+        shape = (len(frames), frames.n_atoms)
+
+        def host(key: str) -> Any:
+            return output[key].detach().to("cpu").double().numpy()
+
+        atomic = host("atomic_energy").reshape(shape) if "atomic_energy" in output else None
+        energy = host("total_energy").reshape(-1) if atomic is None else atomic.sum(axis=1)
+        return Prediction(
+            energy=energy,
+            forces=host("forces").reshape(*shape, 3),
+            stress=_stress(output, host, frames),
+            atomic_energy=atomic,
+            dtype=self._dtype,
+        )
+
+
+def _stress(output: Tensors, host: Callable[[str], Any], frames: Frames) -> Any:
+    """Stress as given, or from the virial, which nequip defines as -stress·V."""
+    if "stress" in output:
+        return host("stress").reshape(-1, 3, 3)
+    if "virial" in output:
+        return -host("virial").reshape(-1, 3, 3) / frames.volume[:, None, None]
+    return None
+
+
+def _cutoff_table(species: tuple[str, ...], cutoffs: Mapping[tuple[str, str], float] | None) -> Any:
+    if cutoffs is None:
+        return None
+    return np.array([[cutoffs[centre, other] for other in species] for centre in species])
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    import torch
+
+    # On the CPU torch raises a plain RuntimeError; only its text tells.
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _last_line(error: Exception) -> str:
+    """Messages of torch are pages long; the last line says what happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__
+
+
+def import_torch() -> Any:
+    """The torch module, or one sentence on how to get it.
+
+    Raises:
+        MissingDependencyError: torch is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingDependencyError(
+            "torch is not installed, which this model needs; pip install 'zifbench[nequip]'"
+        ) from error
+    return torch
+
+
+def choose_device(device: str) -> str:
+    """The device meant: "auto" becomes "cuda" where there is one, else "cpu".
+
+    Raises:
+        ModelError: a device that torch does not see.
+    """
+    torch = import_torch()
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"no device {device!r} here ({_last_line(error)}); use cpu or cuda"
+        ) from error
+    return device
