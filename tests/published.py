@@ -1,7 +1,7 @@
 """Published files for tests, from a local mirror; they are never committed.
 
-`ZIFBENCH_MIRROR` names one or several directories (separated as in PATH). A file is looked up by its
-asset name, for instance `castel2024/crystal.lmp`, in each of them. Without it, the tests that need
+`ZIFBENCH_MIRROR` names one or several directories (separated as in PATH). A file is looked up by
+its asset name, for instance `castel2024/crystal.lmp`, in each. Without it, the tests that need
 the file are skipped and say so.
 """
 

@@ -135,6 +135,7 @@ def tasks(as_json: Json = False) -> None:
     from zifbench import console
     from zifbench.benchmark.run import Profile
     from zifbench.benchmark.tasks import TASKS
+    from zifbench.potentials.conformance import CHECKS
 
     if as_json:
         listing = {
@@ -144,7 +145,11 @@ def tasks(as_json: Json = False) -> None:
         typer.echo(json.dumps(listing, indent=1))
         return
     rows = [[name, task.about, *(task.lengths[p] for p in Profile)] for name, task in TASKS.items()]
-    first = ["conformance", "consistency of the model, before any score", *["9 checks"] * 3]
+    first = [
+        "conformance",
+        "consistency of the model, before any score",
+        *[f"{len(CHECKS)} checks"] * 3,
+    ]
     console.show_rows("", ["task", "measures", *Profile], [first, *rows])
 
 

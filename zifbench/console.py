@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,21 @@ if TYPE_CHECKING:
     from zifbench.benchmark.result import Measurement, Result
     from zifbench.leaderboard.entries import Entry
 
+_LOG_LINE_S = 30.0
+
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
 @contextlib.contextmanager
 def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """A bar with rate and time left; see `zifbench.benchmark.run.Progress`."""
+    """A bar with the time left; see `zifbench.benchmark.run.Progress`.
+
+    In a log file, where a bar cannot move, a line every half minute says the same.
+    """
+    if not err.is_terminal:
+        yield _LogLines(title, total, done).advance
+        return
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -42,6 +51,27 @@ def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Callable[[in
     with Progress(*columns, console=err) as progress:
         task = progress.add_task(title, total=total, completed=done)
         yield lambda n: progress.update(task, advance=n)
+
+
+class _LogLines:
+    """Progress as lines of a log."""
+
+    def __init__(self, title: str, total: int, done: int) -> None:
+        self._title, self._total, self._done = title, total, done
+        self._start = self._last = time.monotonic()
+        self._at_start = done
+
+    def advance(self, n: int) -> None:
+        """Count, and print if the last line is old or the work is finished."""
+        self._done += n
+        now = time.monotonic()
+        finished = self._done >= self._total
+        if now - self._last < _LOG_LINE_S and not finished:
+            return
+        self._last = now
+        per_item = (now - self._start) / max(1, self._done - self._at_start)
+        left = "" if finished else f", {per_item * (self._total - self._done):.0f} s left"
+        err.print(f"{self._title}: {self._done} of {self._total}{left}", markup=False)
 
 
 def show_result(result: Result) -> None:

@@ -1,8 +1,8 @@
 """Accuracy: errors of energy, forces and stress against the labels of held-out frames.
 
-The paper's figures (Castel et al. 2024, Table 1): mean absolute errors per atom, per force component
-and per stress component. Every frame is reduced to sums of errors and counts, so memory grows by a
-few numbers a frame only, and intervals come from resampling whole frames.
+The paper's figures (Castel et al. 2024, Table 1): mean absolute errors per atom, per force
+component and per stress component. Every frame is reduced to sums of errors and counts, so memory
+grows by a few numbers a frame only, and intervals come from resampling whole frames.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zifbench.analysis.bootstrap import bootstrap_interval, bootstrap_ratio
+from zifbench.analysis.bootstrap import FEW_SAMPLES, bootstrap_interval, bootstrap_ratio
 from zifbench.benchmark.result import Measurement, Outlier
 from zifbench.errors import DataError
 from zifbench.frames import FloatArray, Frames, IntArray
@@ -25,7 +25,6 @@ Mask = npt.NDArray[np.bool_]  # one entry a frame
 
 REFERENCE = "labels of the frames"
 N_OUTLIERS = 10
-FEW_FRAMES = 10
 _FORCE_SUMS = ("force_abs", "force_sq", "force_ref_sq", "force_count")
 _STRESS_SUMS = ("stress_abs", "stress_sq", "stress_count")
 _UPPER = np.triu_indices(3)  # the six independent components of a symmetric tensor
@@ -247,8 +246,8 @@ def accuracy_gaps(errors: FrameErrors, *, has_stress: bool) -> list[str]:
             f"no offset is removed for {', '.join(single)}: a single frame, its offset would be "
             "its error"
         )
-    if 1 < t < FEW_FRAMES:
-        gaps.append(f"{t} frames only: the 95 % intervals are rough")
+    if t < FEW_SAMPLES:
+        gaps.append(f"few frames ({t}): the 95 % intervals are wide, or missing for a single one")
     return gaps
 
 
@@ -357,7 +356,7 @@ def _mae_rmse(
     mae = float(absolute.sum() / count.sum())
     mse = float(square.sum() / count.sum())
     sums = np.stack([absolute, square], axis=1)
-    ends = bootstrap_ratio(sums, np.stack([count, count], axis=1), seed=seed)
+    ends = bootstrap_ratio(sums, np.stack([count, count], axis=1), seed=seed, lowest=0.0)
     mae_ends, rmse_ends = (None, None) if ends is None else (ends[0], np.sqrt(ends[1]))
     return [
         _measurement(f"{name}_mae", mae, mae_ends, unit, factor, subset, n),
@@ -386,7 +385,7 @@ def _energies_without_offset(errors: FrameErrors, seed: int) -> list[Measurement
     groups = [rows[used] for rows in members]
     statistic = _offset_statistic(values, groups)
     mae, rmse = statistic(np.ones((1, len(values))))[0]
-    ends = bootstrap_interval(statistic, len(values), seed=seed)
+    ends = bootstrap_interval(statistic, len(values), seed=seed, lowest=0.0)
     low_high = (None, None) if ends is None else (ends[0], ends[1])
     n = len(values)
     found = [

@@ -236,7 +236,17 @@ def _rotation(subject: _Subject) -> Check:
 
 
 def _inversion(subject: _Subject) -> Check:
-    return _turned(subject, "inversion", -np.eye(3), "mirror image through the origin")
+    """Atoms mirrored in the origin; the lattice is its own mirror image, so the cell stays."""
+    mirrored = dataclasses.replace(subject.frame, positions=-subject.frame.positions)
+    changed = subject.predict([mirrored])
+    back = dataclasses.replace(changed, forces=-changed.forces)
+    return _same(subject, "inversion", back, detail="mirror image through the origin")
+
+
+def _left_handed(subject: _Subject) -> Check:
+    """The same lattice by vectors of the other sense; nequip 0.5 then turned the stress round."""
+    changed = subject.predict([dataclasses.replace(subject.frame, cell=-subject.frame.cell)])
+    return _same(subject, "cell vectors", changed, detail="lattice vectors reversed")
 
 
 def _turned(subject: _Subject, name: str, matrix: FloatArray, detail: str) -> Check:
@@ -340,6 +350,7 @@ CHECKS: dict[str, Callable[[_Subject], Check]] = {
     "rotation": _rotation,
     "inversion": _inversion,
     "permutation": _permutation,
+    "cell vectors": _left_handed,
     "supercell": _supercell,
     "batch = single": _batch,
     "unknown species": _species,

@@ -5,6 +5,7 @@ They differ in the names and dtypes of the tensors that go in; `Signature` holds
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,7 @@ class TorchPotential:
         """See `Potential.prepare`."""
         import torch
 
+        frames = _right_handed(frames)
         types = np.array([self._type_of[symbol] for symbol in frames.symbols])
         lists = [self._neighbours(frames, row, types) for row in range(len(frames))]
         offsets = np.arange(len(frames)) * frames.n_atoms
@@ -165,6 +167,20 @@ class TorchPotential:
             atomic_energy=atomic,
             dtype=self._dtype,
         )
+
+
+def _right_handed(frames: Frames) -> Frames:
+    """The same lattices with det(cell) > 0.
+
+    Before 0.7, nequip divides the virial by the signed volume: a left-handed cell gives a stress
+    of the wrong sign.
+    """
+    left = np.linalg.det(frames.cell) < 0
+    if not left.any():
+        return frames
+    return dataclasses.replace(
+        frames, cell=np.where(left[:, None, None], -frames.cell, frames.cell)
+    )
 
 
 def _stress(output: Tensors, host: Callable[[str], Any], frames: Frames) -> Any:
