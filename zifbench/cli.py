@@ -255,6 +255,10 @@ class _TerminatedError(KeyboardInterrupt):
     pass
 
 
+# Base of typer's own errors about the command line; it is public under no name of its own.
+_UsageError: type[Exception] = typer.BadParameter.__mro__[2]
+
+
 def _exit_code(command: Callable[..., Any]) -> int:
     try:
         code = command(standalone_mode=False)
@@ -263,9 +267,12 @@ def _exit_code(command: Callable[..., Any]) -> int:
         return error.exit_code
     except typer.Exit as error:
         return error.exit_code
+    except _UsageError as error:
+        error.show()  # type: ignore[attr-defined]
+        return 2
     except (KeyboardInterrupt, typer.Abort) as error:
         _say("stopped; an evaluation continues with --resume and the same options")
-        return 143 if isinstance(error, _TerminatedError) else 130
+        return 143 if isinstance(error.__cause__ or error, _TerminatedError) else 130
     except BrokenPipeError:  # `zifbench … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

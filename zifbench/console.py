@@ -137,17 +137,20 @@ def _show_conformance(result: Result) -> None:
     if result.conforms is None:
         out.print("[yellow]conformance[/]: not checked")
         return
-    failed = [check for check in result.conformance if not check.passed]
-    if not failed:
-        out.print(f"[green]conformance[/]: all {len(result.conformance)} checks passed")
-    for check in failed:
+    required = sum(check.required for check in result.conformance)
+    if result.conforms:
+        out.print(f"[green]conformance[/]: all {required} required checks passed")
+    for check in result.conformance:
+        if check.passed:
+            continue
         numbers = ""
         if check.deviation is not None and check.tolerance is not None:
             numbers = (
                 f" deviation {format_value(check.deviation)}, tolerated "
                 f"{format_value(check.tolerance)} {check.unit};"
             )
-        out.print(f"[red]conformance FAILED[/]: {check.name}:{numbers} {check.detail}")
+        word = "[red]conformance FAILED[/]" if check.required else "[yellow]not symmetric[/]"
+        out.print(f"{word}: {check.name}:{numbers} {check.detail}")
 
 
 def show_board(entries: Sequence[Entry]) -> None:

@@ -2,7 +2,7 @@
 
     run.json          what was asked for; a resumed run must ask for the same
     tasks/            results of finished tasks, until all are finished
-    predictions.zarr  what the potential gave for every frame
+    predictions.zarr  what the potential gave for every frame; predictions.done.json counts them
     result.json       the result, written last
     report.html       the same to look at
 

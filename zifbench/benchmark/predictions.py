@@ -1,8 +1,8 @@
 """Predictions on disk: a Zarr store that fills up batch by batch and survives being killed.
 
 One group for each `Frames` of the data, named 0, 1, …, with the arrays of `Prediction`, frame axis
-first. How many frames are done stands in `done.json`, which is replaced only after the arrays are
-written, so whatever a kill leaves beyond it is simply computed again.
+first. How many frames are done stands in a file beside the store, which is replaced only after the
+arrays are written, so whatever a kill leaves beyond it is simply computed again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class PredictionStore:
 
     def __init__(self, directory: Path, data: Sequence[Frames]) -> None:
         self._directory = directory
-        self._done_file = directory / "done.json"
+        self._done_file = directory.with_suffix(".done.json")
         self._data = data
         self._pending: list[Prediction] = []
         self._part = 0

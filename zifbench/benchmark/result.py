@@ -121,8 +121,13 @@ class Result(Record):
 
     @property
     def conforms(self) -> bool | None:
-        """Whether all conformance checks passed; None if none was run."""
-        return all(check.passed for check in self.conformance) if self.conformance else None
+        """Whether all required conformance checks passed; None if none was run."""
+        return not self.failed_checks if self.conformance else None
+
+    @property
+    def failed_checks(self) -> list[str]:
+        """Names of the required checks that failed."""
+        return [check.name for check in self.conformance if check.required and not check.passed]
 
     def measurements(self) -> list[Measurement]:
         """All measurements of all tasks."""

@@ -64,7 +64,7 @@ def entry_from_result(result: Result, name: str | None = None) -> Entry:
         data=result.data,
         profile=result.profile,
         conforms=result.conforms,
-        failed_checks=[check.name for check in result.conformance if not check.passed],
+        failed_checks=result.failed_checks,
         measurements=result.measurements(),
         provenance=result.provenance,
     )

@@ -54,7 +54,8 @@ class AsePotential:
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise ModelError(f"{self.card.name} fails: {type(error).__name__}: {reason}") from error
-        return dict(calculator.results)
+        wanted = (*self._wanted, "energies")  # what it does not declare, it may not mean
+        return {name: calculator.results[name] for name in wanted if name in calculator.results}
 
     def collect(self, output: Any, frames: Frames) -> Prediction:
         """See `Potential.collect`."""

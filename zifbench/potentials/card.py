@@ -28,12 +28,16 @@ class ModelCard(BaseModel):
 
 
 class Check(BaseModel):
-    """Outcome of one check: the largest deviation found and what would have been tolerated."""
+    """Outcome of one check: the largest deviation found and what would have been tolerated.
+
+    A check that is not `required` is for information: a model that fails it still conforms.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     passed: bool
+    required: bool = True
     deviation: float | None = None
     tolerance: float | None = None
     unit: str | None = None

@@ -35,7 +35,8 @@ def load_torchscript(path: Path, card: ModelCard, device: str) -> TorchPotential
         ("r_max", "type_names", "n_species", "allow_tf32", "per_edge_type_cutoff")
     ) | {f"{name}_version": None for name in _SOFTWARE}
     try:
-        module = torch.jit.load(str(path), map_location=device, _extra_files=extra)
+        with _quiet():  # torch calls TorchScript deprecated
+            module = torch.jit.load(str(path), map_location=device, _extra_files=extra)
     except RuntimeError as error:
         raise ModelError(
             f"{path} is TorchScript that torch {torch.__version__} cannot load: "
@@ -51,7 +52,8 @@ def load_torchscript(path: Path, card: ModelCard, device: str) -> TorchPotential
     _set_tf32(torch, metadata["allow_tf32"])
     # The number of pairs changes with every frame: fuse for dynamic shapes at once, instead of
     # specialising for twenty static ones first.
-    torch.jit.set_fusion_strategy([("DYNAMIC", 3)])
+    with _quiet():
+        torch.jit.set_fusion_strategy([("DYNAMIC", 3)])
     names = tuple(metadata["type_names"].split())
     card = card.model_copy(
         update={
@@ -67,7 +69,8 @@ def load_torchscript(path: Path, card: ModelCard, device: str) -> TorchPotential
             },
         }
     )
-    legacy = metadata["n_species"] is not None  # written by nequip < 0.7 only
+    # Written by nequip < 0.7 only; torch gives an empty text for a member that is not there.
+    legacy = bool(metadata["n_species"])
     return TorchPotential(
         card,
         module,

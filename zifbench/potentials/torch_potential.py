@@ -138,9 +138,11 @@ class TorchPotential:
 
     def forward(self, batch: Tensors) -> Tensors:
         """See `Potential.forward`."""
+        import torch
+
         try:
             return self._module(dict(batch))
-        except RuntimeError as error:
+        except (RuntimeError, torch.jit.Error) as error:  # the latter: `raise` inside TorchScript
             if _is_out_of_memory(error):
                 raise OutOfMemoryError(
                     f"{self.card.file} needs more memory than {self.device} has for "
@@ -198,7 +200,7 @@ def _cutoff_table(species: tuple[str, ...], cutoffs: Mapping[tuple[str, str], fl
     return np.array([[cutoffs[centre, other] for other in species] for centre in species])
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     import torch
 
     # On the CPU torch raises a plain RuntimeError; only its text tells.

@@ -1,0 +1,304 @@
+"""Evaluating: the result directory, resuming, refusing, being killed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import zarr
+
+from zifbench.ase_io import read_frames
+from zifbench.benchmark.evaluation import Options, data_digest, evaluate, load_data
+from zifbench.benchmark.result import load_result
+from zifbench.errors import DataError, ModelError, ResultError, UntrustedModelError, ZifbenchError
+from zifbench.files import write_text_atomically
+
+TRUSTED = Options(trust=True, tasks=("accuracy",), device="cpu")
+
+
+def scores(result):
+    """Everything that must not depend on when or how often a run was interrupted."""
+    tasks = {name: task.model_dump(exclude={"wall_s"}) for name, task in result.tasks.items()}
+    return json.dumps([tasks, [c.model_dump() for c in result.conformance]])
+
+
+def predicted(directory):
+    root = zarr.open_group(str(directory / "predictions.zarr"), mode="r")
+    return {
+        f"{part}/{name}": array[:]
+        for part, group in root.groups()
+        for name, array in group.arrays()
+    }
+
+
+def test_the_bundled_model_on_the_bundled_frames(tmp_path):
+    """What `make evaluate` shows; the figures of zifbench/bundled/README.md."""
+    pytest.importorskip("nequip")
+    options = Options(device="cpu")
+    result = evaluate("nequip-small", ["zif4-own-test"], tmp_path / "out", options)
+    found = {m.quantity: m for m in result.measurements() if not set(m.subset) - {"atoms"}}
+    assert result.conforms
+    assert found["energy_mae"].value == pytest.approx(3.97, abs=0.02)
+    assert found["force_mae"].value == pytest.approx(96.3, abs=0.2)
+    assert found["stress_mae"].value == pytest.approx(283.8, abs=1.0)
+    assert found["time_per_call"].n == 10
+    assert load_result(tmp_path / "out") == result
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "nequip-small" in report
+    assert "http://" not in report.replace("http://www.w3.org", "")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "predictions.done.json",
+        "predictions.zarr",
+        "report.html",
+        "result.json",
+        "run.json",
+    ]
+
+
+def test_predictions_are_kept_frame_by_frame(make_frames, write_extxyz, candidate, tmp_path):
+    path = write_extxyz(make_frames(5))
+    evaluate(f"{candidate}:fast", [str(path)], tmp_path / "out", TRUSTED)
+    (frames,) = read_frames(path)
+    from ase.calculators.lj import LennardJones
+
+    stored = predicted(tmp_path / "out")
+    for row, atoms in enumerate(frames.to_ase()):
+        atoms.calc = LennardJones(sigma=1.5, epsilon=0.05, rc=4.0)
+        assert stored["0/energy"][row] == atoms.get_potential_energy()
+        np.testing.assert_array_equal(stored["0/forces"][row], atoms.get_forces())
+
+
+def test_a_model_without_stress_is_scored_on_the_rest(
+    make_frames, write_extxyz, candidate, tmp_path
+):
+    path = write_extxyz(make_frames(5))
+    result = evaluate(f"{candidate}:no_stress", [str(path)], tmp_path / "out", TRUSTED)
+    assert "stress is not scored: the model gives none" in result.tasks["accuracy"].gaps
+    assert "stress_mae" not in {m.quantity for m in result.measurements()}
+
+
+def test_a_failing_model_is_reported_as_failing(make_frames, write_extxyz, candidate, tmp_path):
+    """Lennard-Jones of ASE takes any element, so it fails the check for unknown species."""
+    path = write_extxyz(make_frames(5))
+    result = evaluate(f"{candidate}:fast", [str(path)], tmp_path / "out", TRUSTED)
+    assert result.conforms is False
+    assert result.failed_checks == ["unknown species"]
+    assert "fails conformance (unknown species)" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_an_interrupted_run_resumes_to_the_same_result(
+    make_frames, write_extxyz, candidate, tmp_path
+):
+    path = str(write_extxyz(make_frames(20)))
+    options = dataclasses.replace(TRUSTED, conformance=False)
+    model = f"{candidate}:slow"
+    whole = evaluate(model, [path], tmp_path / "whole", options)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(f"{candidate}:interrupted", [path], tmp_path / "out", options)
+    done = json.loads((tmp_path / "out/predictions.done.json").read_text())["frames_done"]
+    assert done == [12]
+    resumed = evaluate(model, [path], tmp_path / "out", dataclasses.replace(options, resume=True))
+    assert scores(resumed) == scores(whole)
+    for name, array in predicted(tmp_path / "whole").items():
+        np.testing.assert_array_equal(predicted(tmp_path / "out")[name], array)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(3))
+def test_kill_9_and_resume(make_frames, write_extxyz, candidate, tmp_path, number):
+    path = str(write_extxyz(make_frames(60)))
+    command = [
+        sys.executable,
+        "-m",
+        "zifbench.cli",
+        "evaluate",
+        f"{candidate}:slow",
+        "--data",
+        path,
+    ]
+    command += ["--tasks", "accuracy", "--trust", "--device", "cpu"]
+    environment = os.environ | {"ZIFBENCH_CONFIG_DIR": str(tmp_path / "config")}
+    log = tmp_path / "log"
+
+    def run(out, *more):
+        with log.open("w") as file:
+            return subprocess.Popen(
+                [*command, "--out", str(out), *more], env=environment, stdout=file, stderr=file
+            )
+
+    assert run(tmp_path / "whole").wait() == 0, log.read_text()
+    victim = run(tmp_path / "out")
+    marker = tmp_path / "out" / "run.json"
+    while not marker.exists() and victim.poll() is None:
+        time.sleep(0.01)
+    time.sleep(np.random.default_rng(number).uniform(0.1, 3.0))
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    assert run(tmp_path / "out", "--resume").wait() == 0, log.read_text()
+    assert scores(load_result(tmp_path / "out")) == scores(load_result(tmp_path / "whole"))
+    for name, array in predicted(tmp_path / "whole").items():
+        np.testing.assert_array_equal(predicted(tmp_path / "out")[name], array)
+
+
+def test_resuming_a_finished_run_changes_nothing(make_frames, write_extxyz, candidate, tmp_path):
+    path = str(write_extxyz(make_frames(5)))
+    first = evaluate(f"{candidate}:fast", [path], tmp_path / "out", TRUSTED)
+    resume = dataclasses.replace(TRUSTED, resume=True)
+    assert evaluate(f"{candidate}:fast", [path], tmp_path / "out", resume) == first
+
+
+@pytest.mark.parametrize(
+    ("change", "name"), [({"seed": 1}, "seed"), ({"group_key": "name"}, "group_key")]
+)
+def test_resuming_with_other_parameters_is_refused(
+    make_frames, write_extxyz, candidate, tmp_path, change, name
+):
+    path = str(write_extxyz(make_frames(5)))
+    evaluate(f"{candidate}:fast", [path], tmp_path / "out", TRUSTED)
+    other = dataclasses.replace(TRUSTED, resume=True, **change)
+    with pytest.raises(ResultError, match=f"was begun with {name}"):
+        evaluate(f"{candidate}:fast", [path], tmp_path / "out", other)
+
+
+def test_resuming_with_other_frames_is_refused(make_frames, write_extxyz, candidate, tmp_path):
+    first, second = (str(write_extxyz(make_frames(5, seed=s), f"{s}.extxyz")) for s in (0, 1))
+    evaluate(f"{candidate}:fast", [first], tmp_path / "out", TRUSTED)
+    with pytest.raises(ResultError, match="was begun with data_digest"):
+        evaluate(
+            f"{candidate}:fast",
+            [second],
+            tmp_path / "out",
+            dataclasses.replace(TRUSTED, resume=True),
+        )
+
+
+def test_two_runs_in_one_directory_are_refused(make_frames, write_extxyz, candidate, tmp_path):
+    from zifbench.benchmark.evaluation import _locked
+
+    path = str(write_extxyz(make_frames(5)))
+    evaluate(f"{candidate}:fast", [path], tmp_path / "out", TRUSTED)
+    with _locked(tmp_path / "out" / "run.json"), pytest.raises(ResultError, match="is running"):
+        evaluate(
+            f"{candidate}:fast", [path], tmp_path / "out", dataclasses.replace(TRUSTED, resume=True)
+        )
+
+
+def test_directories_that_are_not_ours_are_left_alone(
+    make_frames, write_extxyz, candidate, tmp_path
+):
+    path = str(write_extxyz(make_frames(5)))
+    out = tmp_path / "thesis"
+    out.mkdir()
+    (out / "chapter.tex").write_text("years of work")
+    for options in (TRUSTED, dataclasses.replace(TRUSTED, overwrite=True)):
+        with pytest.raises(ResultError, match="thesis"):
+            evaluate(f"{candidate}:fast", [path], out, options)
+    assert [p.name for p in out.iterdir()] == ["chapter.tex"]
+    with pytest.raises(ResultError, match="nothing to resume"):
+        evaluate(f"{candidate}:fast", [path], out, dataclasses.replace(TRUSTED, resume=True))
+
+
+def test_overwrite_replaces_a_result(make_frames, write_extxyz, candidate, tmp_path):
+    first, second = (str(write_extxyz(make_frames(5, seed=s), f"{s}.extxyz")) for s in (0, 1))
+    evaluate(f"{candidate}:fast", [first], tmp_path / "out", TRUSTED)
+    with pytest.raises(ResultError, match="not empty"):
+        evaluate(f"{candidate}:fast", [second], tmp_path / "out", TRUSTED)
+    result = evaluate(
+        f"{candidate}:fast",
+        [second],
+        tmp_path / "out",
+        dataclasses.replace(TRUSTED, overwrite=True),
+    )
+    assert result.data.names == ["1.extxyz"]
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "error"),
+    [
+        ("gone.pth", "good", ModelError),
+        ("candidate", "gone.extxyz", DataError),
+        ("candidate", "unlabelled", DataError),
+        ("untrusted", "good", UntrustedModelError),
+    ],
+)
+def test_bad_input_writes_nothing(
+    make_frames, write_extxyz, candidate, tmp_path, model, data, error
+):
+    frames = make_frames(3)
+    bare = dataclasses.replace(frames, energy=None, forces=None, stress=None)
+    files = {
+        "good": str(write_extxyz(frames)),
+        "unlabelled": str(write_extxyz(bare, "bare.extxyz")),
+        "gone.extxyz": str(tmp_path / "gone.extxyz"),
+    }
+    options = dataclasses.replace(TRUSTED, trust=model != "untrusted")
+    name = str(tmp_path / "gone.pth") if model == "gone.pth" else f"{candidate}:fast"
+    with pytest.raises(error):
+        evaluate(name, [files[data]], tmp_path / "out", options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_an_error_and_then_a_clean_resume(
+    make_frames, write_extxyz, candidate, tmp_path, monkeypatch
+):
+    """Writing fails half way, as with no space left; later there is room again."""
+    path = str(write_extxyz(make_frames(20)))
+    model, options = f"{candidate}:fast", dataclasses.replace(TRUSTED, conformance=False)
+    whole = evaluate(model, [path], tmp_path / "whole", options)
+
+    def full(file, text):
+        if file.name == "accuracy.json":
+            raise OSError(28, "No space left on device", str(file))
+        write_text_atomically(file, text)
+
+    with monkeypatch.context() as context:
+        context.setattr("zifbench.benchmark.evaluation.write_text_atomically", full)
+        with pytest.raises(OSError, match="No space left"):
+            evaluate(model, [path], tmp_path / "out", options)
+    assert not (tmp_path / "out" / "result.json").exists()
+    resumed = evaluate(model, [path], tmp_path / "out", dataclasses.replace(options, resume=True))
+    assert scores(resumed) == scores(whole)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    file = tmp_path / "a.json"
+    write_text_atomically(file, "old")
+
+    def fail(fd):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_text_atomically(file, "new")
+    assert file.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_max_frames_takes_them_evenly(make_frames, write_extxyz):
+    path = str(write_extxyz(make_frames(10)))
+    (part,) = load_data([path], max_frames=4)
+    np.testing.assert_array_equal(part.source_index, [0, 3, 6, 9])
+    with pytest.raises(DataError, match="wanted at least 1"):
+        load_data([path], max_frames=0)
+
+
+def test_the_digest_names_the_frames(make_frames, write_extxyz):
+    same = [write_extxyz(make_frames(3), name) for name in ("a.extxyz", "b.extxyz")]
+    other = write_extxyz(make_frames(3, seed=1), "c.extxyz")
+    digests = [data_digest(load_data([str(path)])) for path in (*same, other)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_damaged_result_is_named(tmp_path):
+    (tmp_path / "result.json").write_text('{"schema_version": 99}')
+    with pytest.raises(ZifbenchError, match=r"result.json is not a valid Result.*schema_version"):
+        load_result(tmp_path)
+    with pytest.raises(ResultError, match=r"no result\.json"):
+        load_result(tmp_path / "elsewhere")

@@ -1,0 +1,186 @@
+"""Leaderboard: entries, sorting, tables, refusals."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from zifbench.benchmark.result import (
+    DataCard,
+    Measurement,
+    Provenance,
+    Result,
+    TaskResult,
+    save_result,
+)
+from zifbench.errors import ResultError, UnknownNameError
+from zifbench.leaderboard.entries import add_entry, by_data, load_board
+from zifbench.leaderboard.tables import cell, markdown_table, sorted_entries
+from zifbench.potentials.card import Check, ModelCard
+
+
+def make_result(name="model", *, force=15.0, stress=None, digest="d" * 64, passed=True) -> Result:
+    def measurement(quantity, value, unit, **subset):
+        return Measurement(
+            quantity=quantity,
+            value=value,
+            unit=unit,
+            subset=subset,
+            interval_95=(value * 0.9, value * 1.1),
+            n=10,
+            n_of="frames",
+        )
+
+    measurements = [
+        measurement("force_mae", 99.0, "meV/Å", element="Zn"),
+        measurement("force_mae", force, "meV/Å"),
+        measurement("time_per_call", 100.0, "µs/atom", atoms="272"),
+    ]
+    if stress is not None:
+        measurements.append(measurement("stress_mae", stress, "MPa"))
+    return Result(
+        model=ModelCard(
+            name=name, file=f"{name}.pth", format="TorchScript", sha256="a", size_bytes=1
+        ),
+        data=DataCard(
+            names=["test.extxyz"],
+            digest=digest,
+            n_frames=10,
+            n_atoms=[272],
+            formulas=["C96H96N64Zn16"],
+            levels_of_theory=[],
+        ),
+        profile="quick",
+        seed=0,
+        conformance=[Check(name="rotation", passed=passed, detail="")],
+        tasks={"accuracy": TaskResult(task="accuracy", measurements=measurements, wall_s=1.0)},
+        provenance=Provenance(
+            zifbench="0",
+            python="3",
+            platform="Linux",
+            packages={},
+            cpu="a cpu",
+            n_cores=2,
+            n_threads=2,
+            memory_GiB=1.0,
+            device="cpu",
+            date="2026-01-01",
+            command="zifbench",
+        ),
+    )
+
+
+@pytest.fixture
+def board(tmp_path):
+    """Adds results to one board and gives its directory."""
+    directory = tmp_path / "board"
+
+    def add(result, **options):
+        out = tmp_path / "result"
+        out.mkdir(exist_ok=True)
+        save_result(result, out)
+        return add_entry(out, directory, **options)
+
+    add.directory = directory
+    return add
+
+
+def test_an_entry_keeps_everything_measured(board):
+    file = board(make_result())
+    (entry,) = load_board(board.directory)
+    assert entry.measurements == make_result().measurements()
+    assert file.name == "model.json"
+    assert file.parent.name == "test-dddddddd"
+
+
+def test_overall_values_are_shown_not_those_of_a_subset(board):
+    board(make_result(force=15.0))
+    (entry,) = load_board(board.directory)
+    assert entry.find("force_mae").value == 15.0
+    assert cell(entry, "force") == "15.0 (13.5–16.5)"
+    assert cell(entry, "speed") == "100 (90–110)"
+    assert cell(entry, "stress") == "–"
+
+
+@pytest.mark.parametrize(
+    ("sort", "reverse", "order"),
+    [
+        ("force", False, ["b", "c", "a"]),
+        ("force", True, ["a", "c", "b"]),
+        ("model", False, ["a", "b", "c"]),
+        ("stress", False, ["c", "a", "b"]),
+        ("stress", True, ["a", "c", "b"]),
+    ],
+)
+def test_sorting_puts_missing_values_last(board, sort, reverse, order):
+    board(make_result("a", force=30.0, stress=20.0))
+    board(make_result("b", force=10.0))
+    board(make_result("c", force=20.0, stress=10.0))
+    entries = sorted_entries(load_board(board.directory), sort, reverse=reverse)
+    assert [entry.name for entry in entries] == order
+
+
+def test_an_unknown_column_names_its_neighbours(board):
+    board(make_result())
+    with pytest.raises(UnknownNameError, match="unknown column 'forces'; did you mean force"):
+        sorted_entries(load_board(board.directory), "forces")
+
+
+def test_other_frames_make_another_table(board):
+    board(make_result("a"))
+    board(make_result("b", digest="e" * 64))
+    assert len(by_data(load_board(board.directory))) == 2
+
+
+def test_a_name_is_not_taken_twice_by_accident(board):
+    board(make_result(force=15.0))
+    with pytest.raises(ResultError, match="there already; give --replace"):
+        board(make_result(force=16.0))
+    board(make_result(force=16.0), replace=True)
+    board(make_result(force=17.0), name="seed 2")
+    assert sorted(e.find("force_mae").value for e in load_board(board.directory)) == [16.0, 17.0]
+
+
+def test_markdown_has_a_row_for_each_model(board):
+    board(make_result("a|b", passed=False))
+    table = markdown_table(load_board(board.directory))
+    lines = table.splitlines()
+    assert lines[0].startswith("**test.extxyz: 10 frames of C96H96N64Zn16")
+    assert lines[4].startswith("| a\\|b |")
+    assert "NO: rotation" in lines[4]
+    assert len({line.replace("\\|", "").count("|") for line in lines[2:]}) == 1
+
+
+@pytest.mark.parametrize("name", ["", "../..", "/"])
+def test_names_without_letters_are_refused(board, name):
+    with pytest.raises(ResultError, match="no letter or digit"):
+        board(make_result(), name=name or " ")
+
+
+def test_a_name_cannot_leave_the_board(board):
+    file = board(make_result(), name="../../evil")
+    assert board.directory in file.parents
+
+
+def test_a_board_with_a_foreign_file_is_refused(board):
+    file = board(make_result())
+    entry = json.loads(file.read_text())
+    file.write_text(json.dumps(entry | {"score": 100}))
+    with pytest.raises(ResultError, match=r"model.json is not a valid Entry.*score"):
+        load_board(board.directory)
+    file.write_text(json.dumps(entry))
+    file.rename(file.with_name("renamed.json"))
+    with pytest.raises(ResultError, match="belongs to"):
+        load_board(board.directory)
+
+
+def test_an_unfinished_result_is_refused(tmp_path):
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ResultError, match="not finished, continue it with --resume"):
+        add_entry(tmp_path / "run", tmp_path / "board")
+
+
+def test_no_board(tmp_path):
+    with pytest.raises(ResultError, match="no leaderboard at"):
+        load_board(tmp_path / "nowhere")

@@ -1,0 +1,220 @@
+"""Any ASE calculator, from a module, a file or a pickle."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.calculators.lj import LennardJones
+
+from tests.potentials.models import changed
+from zifbench.errors import ModelError
+from zifbench.frames import Frames
+from zifbench.potentials.ase_potential import find_factory
+from zifbench.potentials.core import compute
+from zifbench.potentials.loading import load_potential
+
+CALCULATORS = """
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError
+from ase.calculators.lj import LennardJones
+import numpy as np
+
+SEEN = []
+
+def smooth():
+    return LennardJones(sigma=1.8, epsilon=0.05, rc=4.0, ro=3.0, smooth=True)
+
+def with_device(device):
+    SEEN.append(device)
+    return smooth()
+
+def broken():
+    raise OSError("weights are\\n  missing")
+
+def number():
+    return 7
+
+class EnergyOnly(Calculator):
+    implemented_properties = ["energy"]
+
+class Float32(Calculator):
+    implemented_properties = ["energy", "forces", "stress"]
+
+    def calculate(self, atoms=None, properties=None, system_changes=()):
+        atoms.positions += 1.0  # a rude calculator
+        stress = np.array([[1, 6, 5], [6, 2, 4], [5, 4, 3]], dtype=np.float32)
+        forces = np.full((len(atoms), 3), 0.5, dtype=np.float32)
+        self.results = {"energy": np.float32(-2), "forces": forces, "stress": stress}
+
+class Fails(Float32):
+    def calculate(self, atoms=None, properties=None, system_changes=()):
+        raise ValueError("too hot")
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> Path:
+    """A Python file with factories, its name free of any other module's."""
+    path = tmp_path / "calculators_of_the_test.py"
+    path.write_text(CALCULATORS)
+    yield path
+    sys.modules.pop("calculators_of_the_test", None)
+
+
+def test_module_factory_against_ase(frames: Frames) -> None:
+    potential = load_potential("ase.calculators.lj:LennardJones", device="cpu", trust=True)
+    prediction = compute(potential, frames)
+    assert prediction.forces.shape == (3, 24, 3)
+    for row, atoms in enumerate(frames.to_ase()):
+        atoms.calc = LennardJones()
+        np.testing.assert_allclose(prediction.energy[row], atoms.get_potential_energy(), rtol=1e-13)
+        np.testing.assert_allclose(prediction.forces[row], atoms.get_forces(), rtol=1e-10)
+        stress = atoms.get_stress(voigt=False)
+        np.testing.assert_allclose(prediction.stress[row], stress, rtol=1e-10)
+        energies = atoms.get_potential_energies()
+        np.testing.assert_allclose(prediction.atomic_energy[row], energies, rtol=1e-10)
+    assert prediction.dtype == "float64"
+
+
+def test_card(module: Path) -> None:
+    card = load_potential(f"{module}:smooth", device="cpu", trust=True).card
+    assert (card.architecture, card.format, card.file) == (
+        "LennardJones",
+        "Python factory",
+        module.name,
+    )
+    assert set(card.software) == {"ase"}
+    assert card.species is None and card.cutoff_A is None and card.dtype is None
+
+
+def test_factory_is_given_the_device(module: Path) -> None:
+    load_potential(f"{module}:with_device", device="cpu", trust=True)
+    assert sys.modules["calculators_of_the_test"].SEEN == ["cpu"]
+
+
+def test_module_in_the_current_folder(
+    module: Path, frames: Frames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(module.parent)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    potential = load_potential("calculators_of_the_test:smooth", device="cpu", trust=True)
+    assert np.isfinite(compute(potential, frames).energy).all()
+
+
+def test_both_layouts_of_stress(module: Path, frames: Frames) -> None:
+    """Float32 gives a full tensor; Lennard-Jones above gives Voigt's six."""
+    prediction = compute(load_potential(f"{module}:Float32", device="cpu", trust=True), frames[0])
+    np.testing.assert_array_equal(prediction.stress[0], [[1, 6, 5], [6, 2, 4], [5, 4, 3]])
+    assert prediction.dtype == "float32"
+    assert prediction.forces.dtype == np.float64
+
+
+def test_input_is_not_changed_by_a_rude_calculator(module: Path, frames: Frames) -> None:
+    digest = frames.digest()
+    potential = load_potential(f"{module}:Float32", device="cpu", trust=True)
+    batch = potential.prepare(frames[0])
+    before = batch.positions.copy()
+    potential.forward(batch)
+    np.testing.assert_array_equal(batch.positions, before)
+    assert frames.digest() == digest
+
+
+def test_same_frame_after_another_gives_the_same(module: Path, frames: Frames) -> None:
+    potential = load_potential(f"{module}:smooth", device="cpu", trust=True)
+    alone = compute(potential, frames[2])
+    np.testing.assert_array_equal(compute(potential, frames).forces[2], alone.forces[0])
+
+
+def test_not_periodic_frames(module: Path, frames: Frames) -> None:
+    cluster = changed(frames, pbc=np.zeros(3, dtype=bool), cell=np.zeros((3, 3, 3)))[0]
+    atoms = cluster.to_ase()[0]
+    atoms.calc = LennardJones(sigma=1.8, epsilon=0.05, rc=4.0, ro=3.0, smooth=True)
+    module.write_text(CALCULATORS + "\nsmooth.stress = False\n")
+    prediction = compute(load_potential(f"{module}:smooth", device="cpu", trust=True), cluster)
+    np.testing.assert_allclose(prediction.energy[0], atoms.get_potential_energy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("broken", r"broken fails: OSError: weights are missing"),
+        ("absent", r"absent fails: AttributeError"),
+        ("number", r"number gives a int, wanted an ASE calculator"),
+        ("EnergyOnly", r"gives energy but not forces; the benchmark needs energy and forces"),
+    ],
+)
+def test_factories_that_give_no_calculator(module: Path, factory: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        load_potential(f"{module}:{factory}", device="cpu", trust=True)
+
+
+def test_module_with_an_error(module: Path) -> None:
+    module.write_text("import no_such_module_anywhere\n")
+    with pytest.raises(ModelError, match="fails: ModuleNotFoundError: No module named"):
+        load_potential(f"{module}:make", device="cpu", trust=True)
+
+
+def test_calculation_that_fails(module: Path, frames: Frames) -> None:
+    potential = load_potential(f"{module}:Fails", device="cpu", trust=True)
+    with pytest.raises(ModelError, match="Fails fails: ValueError: too hot"):
+        compute(potential, frames)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("no_such_module_anywhere:make", "no module no_such_module_anywhere .*install it"),
+        ("ase.no_such_part:make", r"no module ase\.no_such_part"),
+        ("ase.atoms.deeper:make", r"no module ase\.atoms\.deeper"),
+        ("nowhere.py:make", r"no such file: nowhere\.py"),
+        ("ase.atoms:", "not of the form module:factory"),
+        (":make", "not of the form module:factory"),
+        ("ase.atoms:two words", "not of the form module:factory"),
+    ],
+)
+def test_specs_that_lead_nowhere(spec: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        find_factory(spec)
+
+
+def test_folder_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "onlyafolder").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModelError, match=r"module onlyafolder .* has no file to load"):
+        find_factory("onlyafolder:make")
+
+
+# -- pickles --------------------------------------------------------------------------------------
+
+
+def test_pickled_calculator(tmp_path: Path, frames: Frames) -> None:
+    path = tmp_path / "lj.pkl"
+    calculator = LennardJones(sigma=1.8, epsilon=0.05, rc=4.0)
+    path.write_bytes(pickle.dumps(calculator))
+    potential = load_potential(str(path), device="cpu", trust=True)
+    atoms = frames.to_ase()[0]
+    atoms.calc = calculator
+    np.testing.assert_allclose(
+        compute(potential, frames[0]).forces[0], atoms.get_forces(), rtol=1e-12
+    )
+    assert potential.card.name == "lj"
+    assert potential.card.architecture == "LennardJones"
+
+
+def test_pickle_of_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "dict.pkl"
+    path.write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(ModelError, match="gives a dict, wanted an ASE calculator"):
+        load_potential(str(path), device="cpu", trust=True)
+
+
+def test_pickle_of_a_module_that_is_not_here(tmp_path: Path) -> None:
+    path = tmp_path / "gone.pkl"
+    path.write_bytes(b"\x80\x02cno_such_module_anywhere\nModel\n.")
+    with pytest.raises(
+        ModelError, match=r"cannot be read here .ModuleNotFoundError.*module:factory"
+    ):
+        load_potential(str(path), device="cpu", trust=True)

@@ -1,0 +1,208 @@
+"""The command line: what is printed, exit codes, what is imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import zifbench
+from zifbench.bundled import BUNDLED_DATA, BUNDLED_MODELS
+from zifbench.potentials.formats import sha256_of
+
+ROOT = Path(zifbench.__file__).parent.parent
+
+
+def run(*arguments, cwd=None, **environment):
+    """Run the program as a user would; its outcome with text."""
+    return subprocess.run(
+        [sys.executable, "-m", "zifbench.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "200", "PYTHONPATH": str(ROOT)} | environment,
+        check=False,
+    )
+
+
+def test_help_lists_the_commands():
+    outcome = run("--help")
+    assert outcome.returncode == 0
+    for command in ("evaluate", "tasks", "doctor", "leaderboard", "--install-completion"):
+        assert command in outcome.stdout
+
+
+def test_version():
+    assert run("--version").stdout.strip() == f"zifbench {zifbench.__version__}"
+
+
+@pytest.mark.parametrize(
+    "command", [["--help"], ["leaderboard", "show"], ["evaluate", "--help"], ["models"]]
+)
+def test_light_commands_import_nothing_heavy(command, tmp_path):
+    """Half a second to the prompt: no torch, no nequip, no numpy."""
+    code = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print('HEAVY', sorted({'torch', 'nequip', 'numpy', 'matplotlib'}"
+        " & set(sys.modules)), file=sys.stderr))\n"
+        f"sys.argv = ['zifbench', *{command!r}]\n"
+        "from zifbench.cli import main\n"
+        "main()\n"
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert "HEAVY []" in outcome.stderr
+
+
+def test_tasks_and_doctor_as_json():
+    tasks = json.loads(run("tasks", "--json").stdout)
+    assert tasks["speed"]["lengths"]["paper"] == "300 calls after 6 for warm-up"
+    doctor = json.loads(run("doctor", "--json").stdout)
+    assert doctor["zifbench"] == zifbench.__version__
+    assert doctor["packages"]["numpy"]
+
+
+def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
+    """Command lines that must be refused, with words of the sentence."""
+    model = BUNDLED_MODELS["nequip-small"].path
+    frames = BUNDLED_DATA["zif4-own-test"].path.read_text()
+    first = "".join(frames.splitlines(keepends=True)[:274])
+
+    def write(name: str, content: str | bytes) -> str:
+        path = folder / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return str(path)
+
+    header, energy = first.splitlines()[1], "energy=-60078"
+    assert energy in header
+    small = ["evaluate", "nequip-small"]
+    return {
+        "no such model": (["evaluate", "gone.pth"], "no such model file"),
+        "not a model": (["evaluate", write("a.pth", "hello")], "is not a model file"),
+        "truncated model": (
+            ["evaluate", write("b.nequip.zip", model.read_bytes()[:5000])],
+            "truncated or damaged",
+        ),
+        "pickle": (["evaluate", write("c.pth", pickle.dumps({}))], "add --trust"),
+        "no module": (["evaluate", "no_such_module:make", "--trust"], "no module no_such_module"),
+        "unknown task": ([*small, "--tasks", "acuracy"], "did you mean accuracy"),
+        "unknown profile": ([*small, "--profile", "fast"], "unknown profile 'fast'"),
+        "unknown device": ([*small, "--device", "tpu"], "no device 'tpu'"),
+        "unknown option": ([*small, "--bogus"], "No such option"),
+        "unlabelled": (
+            [*small, "--data", write("d.extxyz", _without_labels(first))],
+            "needs labels",
+        ),
+        "nan": (
+            [*small, "--data", write("e.extxyz", first.replace(energy, "energy=nan #"))],
+            "energy",
+        ),
+        "no zinc": (
+            [*small, "--data", write("f.extxyz", first.replace("\nZn", "\nCd"))],
+            "but not Cd",
+        ),
+        "thin cell": (
+            [*small, "--data", write("g.extxyz", first.replace("14.732766543997442", "3.0"))],
+            "3.00 Å thin",
+        ),
+        "truncated frames": ([*small, "--data", write("h.extxyz", first[:-300])], "truncated"),
+        "resume nothing": ([*small, "--resume"], "nothing to resume"),
+        "no board": (["leaderboard", "show", "--board", "nowhere"], "no leaderboard at nowhere"),
+        "no result": (["leaderboard", "add", "nowhere"], "no result.json at nowhere"),
+    }
+
+
+def _without_labels(frame: str) -> str:
+    import re
+
+    frame = re.sub(r'energy=\S+ stress="[^"]*"', "", frame)
+    return frame.replace(":forces:R:3", ":old:R:3")
+
+
+CASES = [
+    "no such model", "not a model", "truncated model", "pickle", "no module", "unknown task",
+    "unknown profile", "unknown device", "unknown option", "unlabelled", "nan", "no zinc",
+    "thin cell", "truncated frames", "resume nothing", "no board", "no result",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_one_sentence_and_exit_code_2(case, tmp_path):
+    arguments, words = bad_inputs(tmp_path)[case]
+    before = sorted(tmp_path.iterdir())
+    outcome = run(*arguments, cwd=tmp_path)
+    assert outcome.returncode == 2, outcome.stderr
+    assert words in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert sorted(tmp_path.iterdir()) == before
+    if case != "unknown option":
+        assert len(outcome.stderr.strip().splitlines()) == 1
+
+
+def test_all_cases_are_tested(tmp_path):
+    assert sorted(bad_inputs(tmp_path)) == sorted(CASES)
+
+
+def test_evaluate_then_add_then_show(tmp_path):
+    """The whole way, as in the README."""
+    pytest.importorskip("nequip")
+    outcome = run("evaluate", "nequip-small", "--tasks", "accuracy", "--json", cwd=tmp_path)
+    assert outcome.returncode == 0, outcome.stderr
+    assert json.loads(outcome.stdout)["model"]["name"] == "nequip-small"
+    assert run("leaderboard", "add", "results/nequip-small", cwd=tmp_path).returncode == 0
+    shown = run("leaderboard", "show", "--sort", "energy", cwd=tmp_path)
+    assert "nequip-small" in shown.stdout
+    markdown = run("leaderboard", "show", "--markdown", cwd=tmp_path).stdout
+    assert "| nequip-small | NequIP |" in markdown
+
+
+def test_a_full_disk_is_one_sentence(tmp_path):
+    """No file may grow beyond 20 kB: what a quota or a full disk does to a write."""
+    pytest.importorskip("nequip")
+    code = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "sys.argv = ['zifbench', 'evaluate', 'nequip-small', '--tasks', 'accuracy',"
+        " '--no-conformance']\n"
+        "from zifbench.cli import main\n"
+        "main()\n"
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert outcome.returncode == 2, outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert "too large" in outcome.stderr
+    assert not (tmp_path / "results/nequip-small/result.json").exists()
+    again = run(
+        "evaluate",
+        "nequip-small",
+        "--tasks",
+        "accuracy",
+        "--no-conformance",
+        "--resume",
+        cwd=tmp_path,
+    )
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize("table", [BUNDLED_DATA, BUNDLED_MODELS])
+def test_bundled_files_are_what_they_are_said_to_be(table):
+    for bundled in table.values():
+        assert sha256_of(bundled.path) == bundled.sha256
