@@ -240,19 +240,22 @@ def leaderboard_show(
 # -- errors ---------------------------------------------------------------------------------------
 
 
+class _StoppedError(BaseException):
+    """Ctrl-C, or a batch system whose time is up; passes through typer, which knows neither."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = 128 + number
+
+
+def _stop(number: int, frame: object) -> None:
+    raise _StoppedError(number)
+
+
 def main() -> None:
-    """Run the command line: one sentence for bad input (2) and interrupts (130, 143)."""
-    signal.signal(signal.SIGTERM, _terminated)
+    """Run the command line: one sentence for bad input (2) and for being stopped (130, 143)."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     sys.exit(_exit_code(app))
-
-
-def _terminated(signum: int, frame: object) -> None:
-    """A batch system asks us to stop: leave like an interrupt, so that work is kept."""
-    raise _TerminatedError
-
-
-class _TerminatedError(KeyboardInterrupt):
-    pass
 
 
 # Base of typer's own errors about the command line; it is public under no name of its own.
@@ -270,9 +273,9 @@ def _exit_code(command: Callable[..., Any]) -> int:
     except _UsageError as error:
         error.show()  # type: ignore[attr-defined]
         return 2
-    except (KeyboardInterrupt, typer.Abort) as error:
+    except _StoppedError as stopped:
         _say("stopped; an evaluation continues with --resume and the same options")
-        return 143 if isinstance(error.__cause__ or error, _TerminatedError) else 130
+        return stopped.exit_code
     except BrokenPipeError:  # `zifbench … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

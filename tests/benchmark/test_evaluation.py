@@ -147,6 +147,37 @@ def test_kill_9_and_resume(make_frames, write_extxyz, candidate, tmp_path, numbe
         np.testing.assert_array_equal(predicted(tmp_path / "out")[name], array)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_cleanly(make_frames, write_extxyz, candidate, tmp_path, number, code):
+    """Ctrl-C, or a batch system at the end of its time: one line, an exit code, nothing lost."""
+    path = str(write_extxyz(make_frames(400)))
+    out = tmp_path / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "zifbench.cli",
+        "evaluate",
+        f"{candidate}:slow",
+        "--data",
+        path,
+    ]
+    command += ["--tasks", "accuracy", "--trust", "--device", "cpu", "--no-conformance"]
+    environment = os.environ | {"ZIFBENCH_CONFIG_DIR": str(tmp_path / "config")}
+    victim = subprocess.Popen(
+        [*command, "--out", str(out)], env=environment, stderr=subprocess.PIPE, text=True
+    )
+    while not (out / "run.json").exists() and victim.poll() is None:
+        time.sleep(0.01)
+    time.sleep(1.5)
+    victim.send_signal(number)
+    _, message = victim.communicate()
+    assert victim.returncode == code
+    assert message.strip() == "stopped; an evaluation continues with --resume and the same options"
+    (done,) = json.loads((out / "predictions.done.json").read_text())["frames_done"]
+    assert 0 < done < 400
+
+
 def test_resuming_a_finished_run_changes_nothing(make_frames, write_extxyz, candidate, tmp_path):
     path = str(write_extxyz(make_frames(5)))
     first = evaluate(f"{candidate}:fast", [path], tmp_path / "out", TRUSTED)

@@ -1,6 +1,6 @@
 """What our harness costs: the accuracy task beside a bare loop over the same model.
 
-The reference calls the same model on the same frames with the same neighbour-list library, and keeps
+The reference calls the same model on the same frames with the same neighbour-list library and keeps
 the results; ours also batches, checks for NaN, writes the predictions to disk, reads them back, and
 reduces them to measurements with bootstrap intervals. Rounds alternate, so that both see the same
 machine.

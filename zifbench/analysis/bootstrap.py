@@ -22,7 +22,7 @@ def bootstrap_interval(
     n_samples: int,
     *,
     seed: int,
-    n_resamples: int = 2000,
+    n_resamples: int = 1000,
     level: float = 0.95,
     lowest: float = -np.inf,
 ) -> FloatArray | None:
@@ -98,7 +98,7 @@ def bootstrap_ratio(
     denominator: FloatArray,
     *,
     seed: int,
-    n_resamples: int = 2000,
+    n_resamples: int = 1000,
     lowest: float = -np.inf,
 ) -> FloatArray | None:
     """Interval of Σ numerator / Σ denominator over independent samples, for K ratios at once.
