@@ -93,22 +93,33 @@ def find_factory(spec: str) -> Path:
         if not Path(module).is_file():
             raise ModelError(f"no such file: {module}; give file.py:factory or module:factory")
         return Path(module).resolve()
-    search: Any = [str(Path.cwd()), *sys.path]
-    found = None
-    # Step by step through the packages: `importlib.util.find_spec` would import the parents.
-    name = ""
-    for part in module.split("."):
-        name = f"{name}.{part}" if name else part
-        found = importlib.machinery.PathFinder.find_spec(name, search)
-        if found is None:
-            raise ModelError(
-                f"no module {name} (from {spec}) in this environment or this folder; install it, "
-                "or give file.py:factory"
-            )
-        search = found.submodule_search_locations or []
-    if found is None or not found.origin:
+    found = _find_spec(module)
+    if found is None:
+        raise ModelError(
+            f"no module {module} (from {spec}) in this environment or this folder; install it, or "
+            "give file.py:factory"
+        )
+    if not found.origin:
         raise ModelError(f"module {module} (from {spec}) has no file to load")
     return Path(found.origin)
+
+
+def _find_spec(module: str) -> importlib.machinery.ModuleSpec | None:
+    """Where a module lies; `importlib.util.find_spec` of a dotted name would import its parents."""
+    first, *rest = module.split(".")
+    path_finder = importlib.machinery.PathFinder
+    try:
+        # This folder first, as when it is imported; then everything, editable installs included.
+        found = path_finder.find_spec(first, [str(Path.cwd())]) or importlib.util.find_spec(first)
+    except ValueError:  # a name such as __main__, which has no spec
+        return None
+    name = first
+    for part in rest:
+        if found is None:
+            break
+        name = f"{name}.{part}"
+        found = path_finder.find_spec(name, found.submodule_search_locations or [])
+    return found
 
 
 def load_factory(spec: str, card: ModelCard, device: str) -> AsePotential:
