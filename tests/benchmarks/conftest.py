@@ -12,7 +12,7 @@ from collections import defaultdict
 
 def pytest_terminal_summary(terminalreporter, config):
     session = getattr(config, "_benchmarksession", None)
-    if session is None:
+    if session is None or not session.benchmarks:
         return
     groups = defaultdict(dict)
     for bench in session.benchmarks:
