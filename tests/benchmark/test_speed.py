@@ -7,7 +7,13 @@ import time
 import numpy as np
 import pytest
 
-from zifbench.benchmark.speed import CallTimes, median_interval, speed_measurements, time_calls
+from zifbench.benchmark.speed import (
+    CallTimes,
+    busy_machine,
+    median_interval,
+    speed_measurements,
+    time_calls,
+)
 
 
 class Sleeper:
@@ -53,6 +59,13 @@ def test_medians_per_atom_in_microseconds():
     low, high = found["time_forward"].spread_95
     assert (low, high) == (pytest.approx(10.5), pytest.approx(29.5))
     assert found["peak_memory"].value > 0.01
+
+
+@pytest.mark.parametrize(("load", "said"), [(0.3, False), (4.9, False), (5.2, True)])
+def test_a_busy_machine_is_said(monkeypatch, load, said):
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert bool(busy_machine()) is said
 
 
 def test_median_interval_is_the_tabulated_one():

@@ -39,13 +39,18 @@ def write_report(result: Result, frames: Sequence[Frames], directory: Path) -> P
     page = environment.get_template("report.html.j2").render(
         result=result,
         quantities=QUANTITIES,
-        headline=[m for m in result.measurements() if not set(m.subset) - {"atoms", "composition"}],
+        headline={name: _overall(task.measurements) for name, task in result.tasks.items()},
         pictures=_pictures(result, frames, directory),
         by_phase=_subsets(result, "phase"),
     )
     path = directory / REPORT_FILE
     write_text_atomically(path, page)
     return path
+
+
+def _overall(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Those over everything, not over an element or phase."""
+    return [m for m in measurements if not set(m.subset) - {"atoms", "composition"}]
 
 
 def _pictures(result: Result, frames: Sequence[Frames], directory: Path) -> list[dict[str, str]]:

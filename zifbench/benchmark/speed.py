@@ -7,6 +7,7 @@ host's clock would only see work being queued.
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
@@ -39,9 +40,23 @@ def run_speed(run: Run) -> TaskResult:
     return TaskResult(
         task="speed",
         measurements=speed_measurements(times, n_atoms=frame.n_atoms, device=run.potential.device),
+        gaps=busy_machine(),
         settings={"calls": n_calls, "warm_up": n_warm_up, "frame": frame.where(0)},
         wall_s=time.perf_counter() - start,
     )
+
+
+def busy_machine() -> list[str]:
+    """Say so if other programs ran on our cores: waiting threads can slow a call many times over."""
+    if not hasattr(os, "getloadavg"):
+        return []
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load < cores + 1:
+        return []
+    return [
+        f"the machine was busy (load {load:.1f} on {cores} cores), so these times are too long; "
+        "measure again when it is idle"
+    ]
 
 
 @dataclass(frozen=True)

@@ -284,9 +284,11 @@ def _turned(subject: _Subject, name: str, matrix: FloatArray, detail: str) -> Ch
 
 
 def _random_rotation() -> FloatArray:
-    from scipy.spatial.transform import Rotation
-
-    return np.asarray(Rotation.random(rng=_SEED).as_matrix(), dtype=float)
+    """A proper rotation about a general axis: the orthogonal part of a random matrix."""
+    matrix: FloatArray = np.linalg.qr(np.random.default_rng(_SEED).normal(size=(3, 3)))[0]
+    return matrix * float(
+        np.linalg.det(matrix)
+    )  # odd dimension: the sign of the determinant turns it
 
 
 def _permutation(subject: _Subject) -> Check:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 
 from zifbench.errors import MissingDependencyError, ModelError
 from zifbench.potentials.card import ModelCard
-from zifbench.potentials.formats import archive_members
+from zifbench.potentials.formats import archive_members, archive_text
 from zifbench.potentials.torch_potential import (
     CURRENT,
     CURRENT_BATCHED,
@@ -105,6 +106,7 @@ def load_aotinductor(path: Path, card: ModelCard, device: str) -> TorchPotential
             "species": tuple(metadata["type_names"]),
             "cutoff_A": metadata["r_max"],
             "dtype": metadata.get("model_dtype", "float64"),
+            "n_parameters": _count_compiled_parameters(path),
             "software": _versions(metadata),
             "compiled_for": metadata.get("AOTI_DEVICE_KEY"),
         }
@@ -221,6 +223,27 @@ def _count_parameters(module: Any) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+def _count_compiled_parameters(path: Path) -> int | None:
+    """Parameters of an AOTInductor package, from the C++ source that it carries; None without."""
+    pattern = re.compile(
+        r"constants_info_\[(\d+)\]\.(?:name = \"_param|dtype = cached_torch_dtype_(\w+)|"
+        r"data_size = (\d+))"
+    )
+    sizes: dict[str, dict[str, Any]] = {}
+    for name in archive_members(path):
+        if name.endswith(".wrapper.cpp"):
+            source = archive_text(path, name.partition("/")[2]) or ""
+            for index, dtype, size in pattern.findall(source):
+                entry = sizes.setdefault(index, {})
+                entry |= {"dtype": dtype} if dtype else {"bytes": size} if size else {"param": True}
+    counted = [
+        int(entry["bytes"]) // (8 if entry["dtype"] == "float64" else 4)
+        for entry in sizes.values()
+        if {"dtype", "bytes", "param"} <= entry.keys()
+    ]
+    return sum(counted) or None
+
+
 def _architecture_from_members(members: list[str]) -> str | None:
     """TorchScript keeps the source file of each class, so the folders name the architecture."""
     if any("/allegro/" in name for name in members):
@@ -247,8 +270,6 @@ def _versions(metadata: dict[str, Any]) -> dict[str, str]:
 def _recorded_versions(path: Path, card: ModelCard) -> dict[str, str]:
     """Versions that a package notes in its metadata text, a checkpoint in its hyper-parameters."""
     import yaml
-
-    from zifbench.potentials.formats import archive_text
 
     if card.format == "nequip package":
         text = archive_text(path, "model/package_metadata.txt") or "{}"
