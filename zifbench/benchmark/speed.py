@@ -47,7 +47,7 @@ def run_speed(run: Run) -> TaskResult:
 
 
 def busy_machine() -> list[str]:
-    """Say so if other programs ran on our cores: waiting threads can slow a call many times over."""
+    """Say so if other programs ran on our cores: waiting threads slow a call many times over."""
     if not hasattr(os, "getloadavg"):
         return []
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
