@@ -167,14 +167,16 @@ def test_evaluate_then_add_then_show(tmp_path):
     assert "| nequip-small | NequIP |" in markdown
 
 
-def test_a_full_disk_is_one_sentence(tmp_path):
-    """No file may grow beyond 20 kB: what a quota or a full disk does to a write."""
-    pytest.importorskip("nequip")
+def test_a_full_disk_is_one_sentence(make_frames, write_extxyz, tmp_path):
+    """No file may grow beyond 3 kB: what a quota or a full disk does to the predictions."""
+    path = str(write_extxyz(make_frames(200)))
+    (tmp_path / "lj.py").write_text("from ase.calculators.lj import LennardJones as make\n")
+    arguments = ["evaluate", "lj.py:make", "--data", path, "--tasks", "accuracy", "--trust"]
+    arguments += ["--no-conformance", "--device", "cpu"]
     code = (
         "import resource, sys\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        "sys.argv = ['zifbench', 'evaluate', 'nequip-small', '--tasks', 'accuracy',"
-        " '--no-conformance']\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, 3_000))\n"
+        f"sys.argv = ['zifbench', *{arguments!r}]\n"
         "from zifbench.cli import main\n"
         "main()\n"
     )
@@ -189,16 +191,9 @@ def test_a_full_disk_is_one_sentence(tmp_path):
     assert outcome.returncode == 2, outcome.stderr
     assert "Traceback" not in outcome.stderr
     assert "too large" in outcome.stderr
-    assert not (tmp_path / "results/nequip-small/result.json").exists()
-    again = run(
-        "evaluate",
-        "nequip-small",
-        "--tasks",
-        "accuracy",
-        "--no-conformance",
-        "--resume",
-        cwd=tmp_path,
-    )
+    assert "make room, then run it again with --resume" in outcome.stderr
+    assert not (tmp_path / "results/lj.py-make/result.json").exists()
+    again = run(*arguments, "--resume", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
 
 

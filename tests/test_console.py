@@ -15,7 +15,7 @@ from zifbench import console
 def drawn(monkeypatch):
     """Both consoles as one text file, as in a batch job."""
     text = io.StringIO()
-    plain = Console(file=text, width=160, highlight=False)
+    plain = Console(file=text, width=160, highlight=False, markup=False)
     monkeypatch.setattr(console, "out", plain)
     monkeypatch.setattr(console, "err", plain)
     return text
@@ -47,3 +47,9 @@ def test_a_board_is_shown(drawn):
     console.show_board([entry_from_result(make_result(), name="first")])
     assert "first" in drawn.getvalue()
     assert "test.extxyz: 10 frames" in drawn.getvalue()
+
+
+def test_names_with_brackets_are_text(drawn):
+    """What rich would read as markup, or trip over."""
+    console.show_result(make_result(name="model[red][/nonsense]"))
+    assert "model[red][/nonsense]" in drawn.getvalue()

@@ -14,10 +14,12 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from zifbench.errors import DataError
-from zifbench.frames import Frames
+from zifbench.files import printable
+from zifbench.frames import FloatArray, Frames
 
 # Text keys of `Atoms.info` that describe the whole set and not one frame.
 _SET_KEYS = frozenset({"level_of_theory", "licence", "license", "citation"})
+_ARRAY_KEYS = ("step", "time_fs")
 _ASE_TIME_FS = 1.0 / ase.units.fs  # ASE's unit of time in fs
 # What ASE's many readers raise on a file that is damaged or not theirs.
 _READ_ERRORS = (
@@ -51,10 +53,11 @@ def read_frames(path: str | Path, *, file_format: str | None = None) -> list[Fra
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"no such file: {path}; give a file of frames that ASE reads")
+        what = "is not a file" if path.exists() else "does not exist"
+        raise DataError(f"{path} {what}; give a file of frames that ASE reads")
     if path.suffix in {".xyz", ".extxyz"}:
         _check_last_line(path)
-    return list(_grouped(_iread(path, file_format), source=path.name))
+    return list(_grouped(_iread(path, file_format), source=printable(path.name)))
 
 
 def _check_last_line(path: Path) -> None:
@@ -80,7 +83,8 @@ def _iread(path: Path, file_format: str | None) -> Iterator[Atoms]:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
             f"{path}: {count} good frames, then unreadable ({type(error).__name__}: "
-            f"{reason[:160]}); the file is truncated, damaged or not a frame file that ASE reads"
+            f"{reason[:160]}); it is truncated, damaged or no frame file (ASE tells the format by "
+            "the name: .extxyz, .traj, …)"
         ) from error
     if count == 0:
         raise DataError(f"{path}: no frames in this file; it is empty or truncated")
@@ -107,10 +111,20 @@ def _kind(atoms: Atoms) -> tuple[Any, ...]:
         atoms.get_masses().tobytes(),
         tuple(sorted(_results(atoms))),
         atoms.has("momenta"),
-        tuple(sorted(key for key, value in atoms.info.items() if isinstance(value, str))),
+        tuple(sorted(_texts(atoms))),
         tuple(str(atoms.info.get(key)) for key in sorted(_SET_KEYS)),
-        tuple(key in atoms.info for key in ("step", "time_fs")),
+        tuple(key in atoms.info for key in _ARRAY_KEYS),
     )
+
+
+def _texts(atoms: Atoms) -> dict[str, str]:
+    """Labels of a structure; `phase=300` is one too, though ASE reads it as a number."""
+    scalars = (str, bool, int, float, np.bool_, np.integer, np.floating)
+    return {
+        key: str(value)
+        for key, value in atoms.info.items()
+        if isinstance(value, scalars) and key not in _ARRAY_KEYS
+    }
 
 
 def _results(atoms: Atoms) -> dict[str, Any]:
@@ -135,7 +149,8 @@ def frames_from_ase(
                 "of values than the first; read them as separate `Frames`"
             )
     results = [_results(structure) for structure in structures]
-    texts = {key for key, value in first.info.items() if isinstance(value, str)}
+    texts = set(_texts(first))
+    words = [_texts(structure) for structure in structures]
     frames = Frames(
         numbers=first.numbers.astype(np.int64),
         masses=first.get_masses().astype(float),
@@ -148,11 +163,8 @@ def frames_from_ase(
         velocities=_velocities(structures),
         step=_info_array(structures, "step", np.int64),
         time_fs=_info_array(structures, "time_fs", np.float64),
-        labels={
-            key: tuple(structure.info[key] for structure in structures)
-            for key in sorted(texts - _SET_KEYS)
-        },
-        info={key: first.info[key] for key in sorted(texts & _SET_KEYS)},
+        labels={key: tuple(word[key] for word in words) for key in sorted(texts - _SET_KEYS)},
+        info={key: words[0][key] for key in sorted(texts & _SET_KEYS)},
         source=source,
         source_index=np.arange(first_index, first_index + len(structures)),
     )
@@ -165,9 +177,13 @@ def _stack(results: Sequence[dict[str, Any]], key: str) -> Any:
 
 
 def _stress(results: Sequence[dict[str, Any]]) -> Any:
-    """Stress as full tensors, whichever of ASE's two layouts came."""
     stress = _stack(results, "stress")
-    if stress is None or stress.ndim == 3:
+    return None if stress is None else full_stress(stress)
+
+
+def full_stress(stress: FloatArray) -> FloatArray:
+    """Tensors (T, 3, 3) from either of ASE's layouts, (T, 3, 3) or xx yy zz yz xz xy in (T, 6)."""
+    if stress.ndim == 3:
         return stress
     xx, yy, zz, yz, xz, xy = stress.T
     return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]).transpose(2, 0, 1)
@@ -214,7 +230,7 @@ def frames_to_ase(frames: Frames) -> list[Atoms]:
             atoms.set_velocities(frames.velocities[row] * _ASE_TIME_FS)
         atoms.info.update({key: texts[row] for key, texts in frames.labels.items()})
         atoms.info.update(frames.info)
-        for key in ("step", "time_fs"):
+        for key in _ARRAY_KEYS:
             array = getattr(frames, key)
             if array is not None:
                 atoms.info[key] = array[row].item()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -82,7 +83,7 @@ def evaluate(
     group_by: Annotated[
         str, typer.Option(help="Label of the frames that names their phase or trajectory.")
     ] = "phase",
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     conformance: Annotated[
         bool, typer.Option(help="Check the model for consistency before scoring it.")
     ] = True,
@@ -182,7 +183,7 @@ def doctor(as_json: Json = False) -> None:
     rows = [*report.items(), *packages.items()]
     console.show_rows("", ["", ""], [[name, _plain(value)] for name, value in rows])
     for line in advice:
-        console.out.print(f"[yellow]•[/] {line}")
+        console.say("yellow", "advice", line)
 
 
 def _plain(value: Any) -> str:
@@ -259,7 +260,7 @@ def main() -> None:
 
 
 # Base of typer's own errors about the command line; it is public under no name of its own.
-_UsageError: type[Exception] = typer.BadParameter.__mro__[2]
+_CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 def _exit_code(command: Callable[..., Any]) -> int:
@@ -270,21 +271,20 @@ def _exit_code(command: Callable[..., Any]) -> int:
         return error.exit_code
     except typer.Exit as error:
         return error.exit_code
-    except _UsageError as error:
+    except _CommandLineError as error:
         error.show()  # type: ignore[attr-defined]
         return 2
     except _StoppedError as stopped:
-        _say("stopped; an evaluation continues with --resume and the same options")
+        _say("stopped; an evaluation that had begun continues with --resume and the same options")
         return stopped.exit_code
     except BrokenPipeError:  # `zifbench … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        place = f" ({error.filename})" if error.filename else ""
-        _say(
-            f"error: {error.strerror or error}{place}; nothing half-written is left, make room or "
-            "rights and run again, an evaluation with --resume"
-        )
+        place = f": {error.filename}" if error.filename else ""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        advice = "; make room, then run it again with --resume" if full else ""
+        _say(f"error: {error.strerror or error}{place}{advice}")
         return 2
     return int(code or 0)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from zifbench.formatting import format_interval, format_value
 
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
     from zifbench.leaderboard.entries import Entry
 
 _LOG_LINE_S = 30.0
+_WIDE = 150  # columns of a terminal that shows a leaderboard with its intervals
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# No markup: names and messages come from outside, and may hold square brackets.
+out = Console(highlight=False, markup=False)
+err = Console(stderr=True, highlight=False, markup=False)
 
 
 @contextlib.contextmanager
@@ -71,7 +74,12 @@ class _LogLines:
         self._last = now
         per_item = (now - self._start) / max(1, self._done - self._at_start)
         left = "" if finished else f", {per_item * (self._total - self._done):.0f} s left"
-        err.print(f"{self._title}: {self._done} of {self._total}{left}", markup=False)
+        err.print(f"{self._title}: {self._done} of {self._total}{left}")
+
+
+def say(style: str, word: str, text: str) -> None:
+    """A coloured word and a sentence; the sentence is never read as markup."""
+    out.print(Text.assemble((word, style), f": {text}"))
 
 
 def show_result(result: Result) -> None:
@@ -98,7 +106,7 @@ def show_result(result: Result) -> None:
         _show_subsets(result.measurements(), key)
     for task in result.tasks.values():
         for gap in task.gaps:
-            out.print(f"[yellow]{task.task}[/]: {gap}")
+            say("yellow", task.task, gap)
     _show_conformance(result)
 
 
@@ -135,11 +143,11 @@ def _show_subsets(measurements: Sequence[Measurement], key: str) -> None:
 
 def _show_conformance(result: Result) -> None:
     if result.conforms is None:
-        out.print("[yellow]conformance[/]: not checked")
+        say("yellow", "conformance", "not checked")
         return
     required = sum(check.required for check in result.conformance)
     if result.conforms:
-        out.print(f"[green]conformance[/]: all {required} required checks passed")
+        say("green", "conformance", f"all {required} required checks passed")
     for check in result.conformance:
         if check.passed:
             continue
@@ -149,8 +157,10 @@ def _show_conformance(result: Result) -> None:
                 f" deviation {format_value(check.deviation)}, tolerated "
                 f"{format_value(check.tolerance)} {check.unit};"
             )
-        word = "[red]conformance FAILED[/]" if check.required else "[yellow]not symmetric[/]"
-        out.print(f"{word}: {check.name}:{numbers} {check.detail}")
+        style, word = (
+            ("red", "conformance FAILED") if check.required else ("yellow", "for information")
+        )
+        say(style, word, f"{check.name}:{numbers} {check.detail}")
 
 
 def show_board(entries: Sequence[Entry]) -> None:
@@ -158,10 +168,13 @@ def show_board(entries: Sequence[Entry]) -> None:
     from zifbench.leaderboard.tables import COLUMNS, caption, cell
 
     table = Table(title=caption(entries), title_justify="left")
-    for column in COLUMNS.values():
+    wide = out.width >= _WIDE
+    shown = [key for key, column in COLUMNS.items() if wide or column.when_narrow]
+    for key in shown:
+        column = COLUMNS[key]
         table.add_column(column.heading, justify="right" if column.quantity else "left")
     for entry in entries:
-        table.add_row(*(cell(entry, key) for key in COLUMNS))
+        table.add_row(*(cell(entry, key, intervals=wide) for key in shown))
     out.print(table)
 
 

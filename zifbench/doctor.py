@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from zifbench import __version__
+from zifbench.errors import ZifbenchError
 from zifbench.potentials.trust import trust_file, trusted_models
 
 # Package -> what it is for; the first group comes with zifbench, the second with zifbench[nequip].
@@ -27,12 +28,15 @@ def diagnose() -> dict[str, Any]:
         "packages": {name: _version(name) for name in (*_CORE, *_OPTIONAL)},
         "devices": [],
         "threads": None,
-        "trusted_models": {
-            entry["name"]: digest for digest, entry in sorted(trusted_models().items())
-        },
+        "trusted_models": {},
         "trust_file": str(trust_file()),
         "advice": [],
     }
+    try:
+        trusted = sorted(trusted_models().items())
+        report["trusted_models"] = {entry["name"]: digest for digest, entry in trusted}
+    except ZifbenchError as error:
+        report["advice"].append(str(error))
     missing = [name for name in _OPTIONAL if report["packages"][name] is None]
     for name in missing:
         report["advice"].append(

@@ -126,13 +126,14 @@ class Frames:
         return f"frame {number}{f' ({name})' if name else ''} of {self.source}"
 
     def digest(self) -> str:
-        """sha256 of atoms, positions, cells and reference values: what a score depends on."""
+        """sha256 of atoms, positions, cells, reference values, labels: what a score depends on."""
         digest = hashlib.sha256()
         for name in ("numbers", "pbc", *_PER_FRAME):
             array = getattr(self, name)
             if array is not None:
                 digest.update(f"{name}{array.shape}".encode())
                 digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(repr(sorted(self.labels.items())).encode())
         return digest.hexdigest()
 
     # -- ASE ----------------------------------------------------------------------------------

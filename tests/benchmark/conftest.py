@@ -8,17 +8,32 @@ import pytest
 
 _CALCULATORS = '''
 """ASE calculators for tests."""
+import os
 import time
 
 from ase.calculators.lj import LennardJones
 
 
 class SlowLennardJones(LennardJones):
-    """A Lennard-Jones crystal with the price of a neural network."""
+    """A Lennard-Jones crystal with the price of a neural network.
+
+    With STOP_AFTER in the environment, somebody presses Ctrl-C after so many calls.
+    """
+
+    calls = 0
 
     def calculate(self, *args, **kwargs):
         time.sleep(0.02)
+        self.calls += 1
+        if self.calls > int(os.environ.get("STOP_AFTER", 1_000_000)):
+            raise KeyboardInterrupt
         super().calculate(*args, **kwargs)
+
+
+class WrongShape(LennardJones):
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        self.results["forces"] = self.results["forces"][:2]
 
 
 class NoStress(LennardJones):
@@ -33,21 +48,12 @@ def slow():
     return SlowLennardJones(sigma=1.5, epsilon=0.05, rc=4.0)
 
 
+def wrong_shape():
+    return WrongShape(sigma=1.5, epsilon=0.05, rc=4.0)
+
+
 def no_stress():
     return NoStress(sigma=1.5, epsilon=0.05, rc=4.0)
-
-
-def interrupted():
-    class Interrupted(SlowLennardJones):
-        calls = 0
-
-        def calculate(self, *args, **kwargs):
-            type(self).calls += 1
-            if type(self).calls > 12:
-                raise KeyboardInterrupt
-            super().calculate(*args, **kwargs)
-
-    return Interrupted(sigma=1.5, epsilon=0.05, rc=4.0)
 '''
 
 

@@ -131,7 +131,7 @@ def test_a_single_frame_of_a_composition_keeps_its_offset_and_says_so(make_frame
     assert ("energy_mae_offset_removed",) not in found
     assert found["energy_mae",].interval_95 is None
     gaps = accuracy_gaps(errors_of(frames, predict(frames)), has_stress=True)
-    assert any("no offset is removed for CHNZn" in gap for gap in gaps)
+    assert any("no energy offset is removed for CHNZn" in gap for gap in gaps)
 
 
 def test_missing_stress_components_are_left_out_and_said(make_frames):

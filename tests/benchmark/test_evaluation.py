@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +19,14 @@ import zarr
 from zifbench.ase_io import read_frames
 from zifbench.benchmark.evaluation import Options, data_digest, evaluate, load_data
 from zifbench.benchmark.result import load_result
-from zifbench.errors import DataError, ModelError, ResultError, UntrustedModelError, ZifbenchError
+from zifbench.errors import (
+    DataError,
+    ModelError,
+    ResultError,
+    UnknownNameError,
+    UntrustedModelError,
+    ZifbenchError,
+)
 from zifbench.files import write_text_atomically
 
 TRUSTED = Options(trust=True, tasks=("accuracy",), device="cpu")
@@ -54,6 +63,7 @@ def test_the_bundled_model_on_the_bundled_frames(tmp_path):
     assert "nequip-small" in report
     assert "http://" not in report.replace("http://www.w3.org", "")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        ".lock",
         "predictions.done.json",
         "predictions.zarr",
         "report.html",
@@ -94,14 +104,15 @@ def test_a_failing_model_is_reported_as_failing(make_frames, write_extxyz, candi
 
 
 def test_an_interrupted_run_resumes_to_the_same_result(
-    make_frames, write_extxyz, candidate, tmp_path
+    make_frames, write_extxyz, candidate, tmp_path, monkeypatch
 ):
     path = str(write_extxyz(make_frames(20)))
     options = dataclasses.replace(TRUSTED, conformance=False)
     model = f"{candidate}:slow"
     whole = evaluate(model, [path], tmp_path / "whole", options)
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(f"{candidate}:interrupted", [path], tmp_path / "out", options)
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setenv("STOP_AFTER", "12")
+        evaluate(model, [path], tmp_path / "out", options)
     done = json.loads((tmp_path / "out/predictions.done.json").read_text())["frames_done"]
     assert done == [12]
     resumed = evaluate(model, [path], tmp_path / "out", dataclasses.replace(options, resume=True))
@@ -173,7 +184,7 @@ def test_a_signal_stops_cleanly(make_frames, write_extxyz, candidate, tmp_path, 
     victim.send_signal(number)
     _, message = victim.communicate()
     assert victim.returncode == code
-    assert message.strip() == "stopped; an evaluation continues with --resume and the same options"
+    assert message.startswith("stopped; an evaluation that had begun continues with --resume")
     (done,) = json.loads((out / "predictions.done.json").read_text())["frames_done"]
     assert 0 < done < 400
 
@@ -215,7 +226,7 @@ def test_two_runs_in_one_directory_are_refused(make_frames, write_extxyz, candid
 
     path = str(write_extxyz(make_frames(5)))
     evaluate(f"{candidate}:fast", [path], tmp_path / "out", TRUSTED)
-    with _locked(tmp_path / "out" / "run.json"), pytest.raises(ResultError, match="is running"):
+    with _locked(tmp_path / "out" / ".lock"), pytest.raises(ResultError, match="is running"):
         evaluate(
             f"{candidate}:fast", [path], tmp_path / "out", dataclasses.replace(TRUSTED, resume=True)
         )
@@ -310,6 +321,95 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         write_text_atomically(file, "new")
     assert file.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_kill_while_overwriting_leaves_a_usable_directory(
+    make_frames, write_extxyz, candidate, tmp_path, monkeypatch
+):
+    """Stopped after each single removal: both --resume and --overwrite still work."""
+    path = str(write_extxyz(make_frames(5)))
+    model, options = f"{candidate}:fast", dataclasses.replace(TRUSTED, conformance=False)
+    whole = evaluate(model, [path], tmp_path / "whole", options)
+    for removals in range(5):
+        for continuation in ("resume", "overwrite"):
+            out = tmp_path / f"{removals}-{continuation}"
+            evaluate(model, [path], out, options)
+            left = iter(range(removals))
+
+            def removing(original, left=left):
+                def remove(*args, **kwargs):
+                    if next(left, None) is None:
+                        raise KeyboardInterrupt
+                    return original(*args, **kwargs)
+
+                return remove
+
+            with monkeypatch.context() as context:
+                context.setattr("pathlib.Path.unlink", removing(Path.unlink))
+                context.setattr("shutil.rmtree", removing(shutil.rmtree))
+                with pytest.raises(KeyboardInterrupt):
+                    evaluate(model, [path], out, dataclasses.replace(options, overwrite=True))
+            again = dataclasses.replace(options, **{continuation: True})
+            assert scores(evaluate(model, [path], out, again)) == scores(whole)
+
+
+def test_lost_predictions_are_said(make_frames, write_extxyz, candidate, tmp_path):
+    path = str(write_extxyz(make_frames(5)))
+    out = tmp_path / "out"
+    evaluate(f"{candidate}:fast", [path], out, TRUSTED)
+    (out / "result.json").unlink()
+    shutil.rmtree(out / "predictions.zarr")
+    with pytest.raises(ResultError, match=r"is damaged at part 0.*--overwrite"):
+        evaluate(f"{candidate}:fast", [path], out, dataclasses.replace(TRUSTED, resume=True))
+
+
+def test_a_damaged_chunk_is_said(make_frames, write_extxyz, candidate, tmp_path):
+    path = str(write_extxyz(make_frames(5)))
+    out = tmp_path / "out"
+    evaluate(f"{candidate}:fast", [path], out, TRUSTED)
+    (out / "result.json").unlink()
+    (chunk,) = [p for p in (out / "predictions.zarr/0/forces/c").rglob("*") if p.is_file()]
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 1
+    chunk.write_bytes(content)
+    with pytest.raises(ResultError, match="is damaged at part 0"):
+        evaluate(f"{candidate}:fast", [path], out, dataclasses.replace(TRUSTED, resume=True))
+
+
+def test_resuming_with_another_factory_of_the_same_file_is_refused(
+    make_frames, write_extxyz, candidate, tmp_path
+):
+    path = str(write_extxyz(make_frames(5)))
+    evaluate(f"{candidate}:fast", [path], tmp_path / "out", TRUSTED)
+    with pytest.raises(ResultError, match="was begun with model = "):
+        evaluate(
+            f"{candidate}:no_stress",
+            [path],
+            tmp_path / "out",
+            dataclasses.replace(TRUSTED, resume=True),
+        )
+
+
+def test_forces_of_the_wrong_shape_are_refused_and_nothing_is_left(
+    make_frames, write_extxyz, candidate, tmp_path
+):
+    path = str(write_extxyz(make_frames(5)))
+    with pytest.raises(ModelError, match=r"forces of shape \(1, 2, 3\), wanted \(1, 4, 3\)"):
+        evaluate(f"{candidate}:wrong_shape", [path], tmp_path / "out", TRUSTED)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == [".lock"]
+
+
+def test_a_file_given_twice_is_refused(make_frames, write_extxyz):
+    path = str(write_extxyz(make_frames(5)))
+    with pytest.raises(DataError, match="given twice"):
+        load_data([path, path])
+
+
+def test_a_mistyped_label_is_refused(make_frames, write_extxyz, candidate, tmp_path):
+    path = str(write_extxyz(make_frames(5)))
+    options = dataclasses.replace(TRUSTED, group_key="phse")
+    with pytest.raises(UnknownNameError, match="unknown label 'phse'; did you mean phase"):
+        evaluate(f"{candidate}:fast", [path], tmp_path / "out", options)
 
 
 def test_max_frames_takes_them_evenly(make_frames, write_extxyz):

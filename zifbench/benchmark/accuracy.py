@@ -8,13 +8,13 @@ grows by a few numbers a frame only, and intervals come from resampling whole fr
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from zifbench.analysis.bootstrap import FEW_SAMPLES, bootstrap_interval, bootstrap_ratio
+from zifbench.analysis.bootstrap import FEW_SAMPLES, bootstrap_ratio
 from zifbench.benchmark.result import Measurement, Outlier
 from zifbench.errors import DataError
 from zifbench.frames import FloatArray, Frames, IntArray
@@ -25,6 +25,7 @@ Mask = npt.NDArray[np.bool_]  # one entry a frame
 
 REFERENCE = "labels of the frames"
 N_OUTLIERS = 10
+OFFSET_FRAMES = 3
 _FORCE_SUMS = ("force_abs", "force_sq", "force_ref_sq", "force_count")
 _STRESS_SUMS = ("stress_abs", "stress_sq", "stress_count")
 _UPPER = np.triu_indices(3)  # the six independent components of a symmetric tensor
@@ -240,11 +241,11 @@ def accuracy_gaps(errors: FrameErrors, *, has_stress: bool) -> list[str]:
             gaps.append(
                 f"{missing} of {6 * t} stress components have no reference value, not scored"
             )
-    single = [f for f in dict.fromkeys(errors.formula) if errors.formula.count(f) == 1]
-    if single:
+    few = [f for f in dict.fromkeys(errors.formula) if errors.formula.count(f) < OFFSET_FRAMES]
+    if few:
         gaps.append(
-            f"no offset is removed for {', '.join(single)}: a single frame, its offset would be "
-            "its error"
+            f"no energy offset is removed for {', '.join(few)}: fewer than {OFFSET_FRAMES} frames, "
+            "whose offset would be their error"
         )
     if t < FEW_SAMPLES:
         gaps.append(f"few frames ({t}): the 95 % intervals are wide, or missing for a single one")
@@ -348,6 +349,7 @@ def _mae_rmse(
     factor: float,
     subset: dict[str, str],
     seed: int,
+    suffix: str = "",
 ) -> list[Measurement]:
     """Mean absolute and root mean square error from the sums of each frame."""
     n = len(count)
@@ -359,8 +361,10 @@ def _mae_rmse(
     ends = bootstrap_ratio(sums, np.stack([count, count], axis=1), seed=seed, lowest=0.0)
     mae_ends, rmse_ends = (None, None) if ends is None else (ends[0], np.sqrt(ends[1]))
     return [
-        _measurement(f"{name}_mae", mae, mae_ends, unit, factor, subset, n),
-        _measurement(f"{name}_rmse", float(np.sqrt(mse)), rmse_ends, unit, factor, subset, n),
+        _measurement(f"{name}_mae{suffix}", mae, mae_ends, unit, factor, subset, n),
+        _measurement(
+            f"{name}_rmse{suffix}", float(np.sqrt(mse)), rmse_ends, unit, factor, subset, n
+        ),
     ]
 
 
@@ -368,30 +372,32 @@ def _energies_without_offset(errors: FrameErrors, seed: int) -> list[Measurement
     """Energy errors after the mean error of each composition is taken away.
 
     Two codes or versions differ by a constant per composition (2.71 meV/atom between CP2K 2.5.1
-    and 4.1 for ZIF-4), which no physical result depends on. The offset is fitted anew in every
-    resample. Compositions with a single frame are left out.
+    and 4.1 for ZIF-4), which no physical result depends on. Compositions with fewer than three
+    frames are left out: their offset would be their error. The offset is fitted once, not in every
+    resample: resamples of few frames would fit their errors away. Its own uncertainty stands in
+    the interval of `energy_offset`.
     """
     labelled = np.isfinite(errors.energy)
     formulas = np.array(errors.formula)
     members = [
         rows
         for formula in dict.fromkeys(errors.formula)
-        if (rows := labelled & (formulas == formula)).sum() > 1
+        if (rows := labelled & (formulas == formula)).sum() >= OFFSET_FRAMES
     ]
     if not members:
         return []
-    used = np.any(members, axis=0)
-    values = errors.energy[used]
-    groups = [rows[used] for rows in members]
-    statistic = _offset_statistic(values, groups)
-    mae, rmse = statistic(np.ones((1, len(values))))[0]
-    ends = bootstrap_interval(statistic, len(values), seed=seed, lowest=0.0)
-    low_high = (None, None) if ends is None else (ends[0], ends[1])
-    n = len(values)
-    found = [
-        _measurement(f"energy_{kind}_offset_removed", v, e, "meV/atom", MEV_PER_EV, {}, n)
-        for kind, v, e in zip(("mae", "rmse"), (mae, rmse), low_high, strict=True)
-    ]
+    residuals = np.concatenate([errors.energy[r] - errors.energy[r].mean() for r in members])
+    found = _mae_rmse(
+        "energy",
+        np.abs(residuals),
+        residuals**2,
+        np.ones_like(residuals),
+        "meV/atom",
+        MEV_PER_EV,
+        {},
+        seed,
+        suffix="_offset_removed",
+    )
     for rows in members:
         subset = {"composition": str(formulas[rows][0])} if len(members) > 1 else {}
         part = errors.energy[rows]
@@ -408,31 +414,6 @@ def _energies_without_offset(errors: FrameErrors, seed: int) -> list[Measurement
             )
         )
     return found
-
-
-def _offset_statistic(
-    values: FloatArray, groups: Sequence[Mask]
-) -> Callable[[FloatArray], FloatArray]:
-    """From weights (B, n) to [MAE, RMSE] (B, 2) after weighted group means are removed."""
-
-    def statistic(weights: FloatArray) -> FloatArray:
-        absolute = np.zeros(len(weights))
-        square = np.zeros(len(weights))
-        for rows in groups:
-            w, v = weights[:, rows], values[rows]
-            total = w.sum(axis=1)
-            mean = np.divide(w @ v, total, out=np.zeros(len(w)), where=total > 0)
-            residual = v - mean[:, None]
-            absolute += (w * np.abs(residual)).sum(axis=1)
-            square += (w * residual**2).sum(axis=1)
-            # One frame drawn again and again has no error left once its offset is gone.
-            degenerate = (w > 0).sum(axis=1) < 2
-            absolute[degenerate] = np.nan
-            square[degenerate] = np.nan
-        total = weights.sum(axis=1)
-        return np.stack([absolute / total, np.sqrt(square / total)], axis=1)
-
-    return statistic
 
 
 def _measurement(

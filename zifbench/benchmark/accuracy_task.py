@@ -19,7 +19,6 @@ from zifbench.benchmark.run import Run
 from zifbench.frames import Frames
 from zifbench.potentials.core import Prediction, check_finite, compute_within_memory
 
-PREDICTIONS_FOLDER = "predictions.zarr"
 _READ_FRAMES = 256  # frames held in memory at once when predictions are read back
 
 
@@ -60,7 +59,7 @@ def predict_all(run: Run) -> PredictionStore:
     and gives the same numbers.
     """
     total = sum(len(frames) for frames in run.data)
-    store = PredictionStore(run.directory / PREDICTIONS_FOLDER, run.data)
+    store = PredictionStore(run.directory, run.data)
     with store, run.progress("accuracy", total, store.n_done) as advance:
         for part, frames in enumerate(run.data):
             size = batch_size(frames, run)

@@ -16,13 +16,15 @@ import dataclasses
 import hashlib
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from zifbench.ase_io import read_frames
-from zifbench.benchmark.provenance import collect_provenance
+from zifbench.benchmark.predictions import DONE_FILE, PREDICTIONS_FOLDER
+from zifbench.benchmark.provenance import collect_provenance, installed_versions
+from zifbench.benchmark.report import REPORT_FILE, write_report
 from zifbench.benchmark.result import (
     RESULT_FILE,
     DataCard,
@@ -33,19 +35,23 @@ from zifbench.benchmark.result import (
     parse_record,
     save_result,
 )
-from zifbench.benchmark.run import Profile, Progress, Run
+from zifbench.benchmark.run import Profile, Progress, Run, no_progress
 from zifbench.benchmark.tasks import TASKS
 from zifbench.bundled import BUNDLED_DATA
-from zifbench.errors import DataError, ResultError
+from zifbench.errors import DataError, ResultError, ZifbenchError, unknown_name
 from zifbench.files import write_text_atomically
 from zifbench.frames import Frames
 from zifbench.potentials.card import Check
 from zifbench.potentials.conformance import CHECKS, run_conformance
 from zifbench.potentials.core import Potential, check_applicable
+from zifbench.potentials.formats import model_name
 from zifbench.potentials.loading import load_potential
 
 RUN_FILE = "run.json"
+_LOCK_FILE = ".lock"
 _TASKS_FOLDER = "tasks"
+_FILES = (RESULT_FILE, DONE_FILE, REPORT_FILE)  # in the order in which they are removed
+_FOLDERS = (PREDICTIONS_FOLDER, _TASKS_FOLDER)
 # Atoms in one call: on a CPU large batches fall out of its caches and are slower than single
 # frames; a GPU wants to be filled.
 _BATCH_ATOMS = {"cpu": 512, "cuda": 4096}
@@ -56,6 +62,7 @@ class Request(Record):
 
     schema_version: int = 1
     zifbench: str
+    model: str
     model_sha256: str
     data_digest: str
     tasks: list[str]
@@ -65,11 +72,8 @@ class Request(Record):
     group_key: str
     seed: int
     conformance: bool
-
-
-@contextlib.contextmanager
-def _no_progress(title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    yield lambda n: None
+    threads: int | None
+    packages: dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Options:
         batch_atoms: Atoms in one call; None lets the device decide.
         max_frames: Use only so many frames, evenly spread; None uses all.
         group_key: Label that names the phase or trajectory.
-        seed: Of everything random.
+        seed: Of everything random, not negative.
         conformance: Whether to check the potential first.
         trust: Let the model run code while loading.
         resume: Continue what was interrupted.
@@ -111,7 +115,7 @@ def evaluate(
     out: Path,
     options: Options,
     *,
-    progress: Progress = _no_progress,
+    progress: Progress = no_progress,
 ) -> Result:
     """Evaluate a model and write the result directory.
 
@@ -128,28 +132,33 @@ def evaluate(
     Raises:
         ZifbenchError: bad input, in one sentence; nothing is written then.
     """
+    if options.seed < 0:
+        raise DataError(f"--seed {options.seed}: wanted 0 or a positive number")
     _check_directory(out, options)
     frames = load_data(data, options.max_frames)
     _check_labels(frames, options.tasks)
+    _check_group_key(frames, options.group_key)
     potential = load_potential(model, device=options.device, trust=options.trust)
     _set_threads(options.threads)
     for part in frames:
         check_applicable(potential.card, part)
     request = _request(potential, frames, options)
     with _claimed(out, request, options):
-        if (out / RESULT_FILE).is_file():
-            return load_result(out)
-        result = _run(potential, frames, out, request, progress)
-        _write(result, frames, out)
-    return result
+        if not (out / RESULT_FILE).is_file():
+            try:
+                result = _run(potential, frames, out, request, progress)
+            except ZifbenchError:
+                if not (out / _TASKS_FOLDER).exists() and not (out / DONE_FILE).exists():
+                    _empty(out)  # nothing was computed that could be kept
+                raise
+            _write(result, frames, out)
+        shutil.rmtree(out / _TASKS_FOLDER, ignore_errors=True)
+        return load_result(out)
 
 
 def default_out(model: str) -> Path:
     """Directory of the result when none is given: named after the model, below `results`."""
-    name = Path(model).name.replace(":", "-")
-    for suffix in (".nequip.zip", ".nequip.pt2", ".nequip.pth", ".pth", ".pt2", ".ckpt", ".pkl"):
-        name = name.removesuffix(suffix)
-    return Path("results") / name
+    return Path("results") / model_name(Path(model.replace(":", "-")))
 
 
 def _set_threads(threads: int | None) -> None:
@@ -168,6 +177,9 @@ def load_data(data: Sequence[str], max_frames: int | None = None) -> list[Frames
         DataError: unreadable, or `max_frames` below one.
     """
     frames = []
+    repeated = sorted({name for name in data if list(data).count(name) > 1})
+    if repeated:
+        raise DataError(f"--data {repeated[0]} is given twice; its frames would count twice")
     for name in data:
         path = BUNDLED_DATA[name].path if name in BUNDLED_DATA else Path(name)
         frames += read_frames(path)
@@ -200,12 +212,20 @@ def _check_labels(frames: Sequence[Frames], tasks: Sequence[str]) -> None:
         check_labelled(frames)
 
 
+def _check_group_key(frames: Sequence[Frames], key: str) -> None:
+    """Refuse a mistyped label; without the usual one, files are the groups."""
+    known = sorted({label for part in frames for label in part.labels})
+    if key != Options.group_key and key not in known:
+        raise unknown_name("label", key, known or ["none in these frames"])
+
+
 def _request(potential: Potential, frames: Sequence[Frames], options: Options) -> Request:
     from zifbench import __version__
 
     kind = "cuda" if potential.device.startswith("cuda") else "cpu"
     return Request(
         zifbench=__version__,
+        model=potential.card.name,
         model_sha256=potential.card.sha256,
         data_digest=data_digest(frames),
         tasks=list(options.tasks),
@@ -215,6 +235,8 @@ def _request(potential: Potential, frames: Sequence[Frames], options: Options) -
         group_key=options.group_key,
         seed=options.seed,
         conformance=options.conformance,
+        threads=options.threads,
+        packages=installed_versions(),
     )
 
 
@@ -232,30 +254,50 @@ def _check_directory(out: Path, options: Options) -> None:
         raise ResultError("--resume and --overwrite contradict each other; give one of them")
     if out.exists() and not out.is_dir():
         raise ResultError(f"{out} is a file; give another --out directory")
-    ours = (out / RUN_FILE).is_file()
-    if options.resume and not ours:
+    ours = out.is_dir() and _is_ours(out)
+    used = out.is_dir() and any(path.name != _LOCK_FILE for path in out.iterdir())
+    if options.resume and not (out / RUN_FILE).is_file():
         raise ResultError(f"nothing to resume in {out}: it holds no {RUN_FILE}; leave --resume out")
-    if options.overwrite and out.is_dir() and any(out.iterdir()) and not ours:
+    if options.overwrite and used and not ours:
         raise ResultError(f"{out} holds other files than a result; it is not overwritten")
-    if not options.resume and not options.overwrite and out.is_dir() and any(out.iterdir()):
+    if used and not options.resume and not options.overwrite:
         finished = (out / RESULT_FILE).is_file()
         hint = "--resume to continue it" if ours and not finished else "another --out"
         raise ResultError(f"{out} is not empty; give {hint}, or --overwrite if it is a result")
 
 
+def _is_ours(out: Path) -> bool:
+    """Whether an evaluation wrote this directory, and nothing else did."""
+    names = {path.name for path in out.iterdir()}
+    return RUN_FILE in names or names <= {*_FILES, *_FOLDERS, _LOCK_FILE}
+
+
 @contextlib.contextmanager
 def _claimed(out: Path, request: Request, options: Options) -> Iterator[None]:
     """Make the directory ours: new, emptied, or the one to resume; no two runs at once."""
-    run_file = out / RUN_FILE
-    if options.resume:
-        _check_same(parse_record(Request, run_file), request, out)
-    elif options.overwrite and run_file.is_file():
-        with _locked(run_file):
-            shutil.rmtree(out)
-    if not run_file.is_file():
-        write_text_atomically(run_file, request.model_dump_json(indent=1) + "\n")
-    with _locked(run_file):
+    out.mkdir(parents=True, exist_ok=True)
+    with _locked(out / _LOCK_FILE):
+        _check_directory(out, options)  # again: another run may have come and gone meanwhile
+        if options.overwrite:
+            _empty(out)
+        run_file = out / RUN_FILE
+        if run_file.is_file():
+            _check_same(parse_record(Request, run_file), request, out)
+        else:
+            write_text_atomically(run_file, request.model_dump_json(indent=1) + "\n")
         yield
+
+
+def _empty(out: Path) -> None:
+    """Remove what an evaluation writes, in an order that leaves a resumable state at any time.
+
+    First what says that something is finished, last what says that the directory is ours.
+    """
+    for name in _FILES:
+        (out / name).unlink(missing_ok=True)
+    for name in _FOLDERS:
+        shutil.rmtree(out / name, ignore_errors=True)
+    (out / RUN_FILE).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -266,10 +308,10 @@ def _locked(file: Path) -> Iterator[None]:
     except ImportError:  # not a POSIX system: no lock, and no harm for a single run
         yield
         return
-    with file.open("r") as handle:
+    with file.open("a") as handle:  # the file stays: a lock on one that is replaced locks nothing
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise ResultError(
                 f"another evaluation is running in {file.parent}; wait for it or give another --out"
             ) from error
@@ -335,7 +377,9 @@ def _checks(
     if file.is_file():
         return parse_record(_Checks, file).checks
     with progress("conformance", len(CHECKS)) as advance:
-        checks = run_conformance(potential, frames, progress=lambda _: advance(1))
+        checks = run_conformance(
+            potential, frames, batch_atoms=request.batch_atoms, progress=lambda _: advance(1)
+        )
     write_text_atomically(file, _Checks(checks=checks).model_dump_json())
     return checks
 
@@ -364,8 +408,5 @@ def _data_card(frames: Sequence[Frames], digest: str) -> DataCard:
 
 def _write(result: Result, frames: Sequence[Frames], out: Path) -> None:
     """Report first, result last: a directory with a result is complete."""
-    from zifbench.benchmark.report import write_report
-
     write_report(result, frames, out)
     save_result(result, out)
-    shutil.rmtree(out / _TASKS_FOLDER, ignore_errors=True)

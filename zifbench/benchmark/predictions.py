@@ -16,12 +16,15 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from zifbench.errors import ResultError
 from zifbench.files import write_text_atomically
 from zifbench.frames import Frames
 from zifbench.potentials.core import Prediction, join
 
+PREDICTIONS_FOLDER = "predictions.zarr"
+DONE_FILE = "predictions.done.json"
 PREDICTIONS_SCHEMA = 1
 _CHUNK_VALUES = 200_000  # values in a chunk: about a megabyte, and few files for many frames
 _FLUSH_S = 2.0  # at most this much work is lost to a kill
@@ -34,19 +37,19 @@ class PredictionStore:
     Use it as a context manager: leaving it, also by an interrupt, writes what is still in memory.
 
     Args:
-        directory: Where the store lies or will lie.
+        directory: The result directory that it lies or will lie in.
         data: The frames that are predicted.
     """
 
     def __init__(self, directory: Path, data: Sequence[Frames]) -> None:
-        self._directory = directory
-        self._done_file = directory.with_suffix(".done.json")
+        self._directory = directory / PREDICTIONS_FOLDER
+        self._done_file = directory / DONE_FILE
         self._data = data
         self._pending: list[Prediction] = []
         self._part = 0
         self._flushed = time.monotonic()
         self._done = self._read_done()
-        self._root = zarr.open_group(str(directory), mode="a")
+        self._root = zarr.open_group(str(self._directory), mode="a")
         self._root.attrs["schema"] = PREDICTIONS_SCHEMA
         self._root.attrs["units"] = _UNITS
 
@@ -94,12 +97,19 @@ class PredictionStore:
                 f"{self._directory}: frames {start} to {stop} of part {part} asked for, "
                 f"{self._done[part]} are done; continue with --resume"
             )
-        group = self._root[str(part)]
-        values = {
-            name: np.asarray(group[name][start:stop], dtype=float) if name in group else None
-            for name in _UNITS
-        }
-        return Prediction(**values, dtype=str(group.attrs["dtype"]))  # type: ignore[arg-type]
+        values: dict[str, Any] = {}
+        try:
+            group = self._root[str(part)]
+            for name in _UNITS:
+                there = name in group
+                values[name] = np.asarray(group[name][start:stop], dtype=float) if there else None
+            dtype = str(group.attrs["dtype"])
+        except (KeyError, ValueError, RuntimeError, OSError) as error:
+            raise ResultError(
+                f"{self._directory} is damaged at part {part} ({' '.join(str(error).split())}); "
+                "evaluate again with --overwrite"
+            ) from error
+        return Prediction(**values, dtype=dtype)
 
     def _flush(self) -> None:
         self._flushed = time.monotonic()
@@ -112,15 +122,18 @@ class PredictionStore:
             values = getattr(prediction, name)
             if values is not None:
                 group[name][start : start + len(values)] = values
-        self._done[self._part] = start + len(prediction.energy)
+        # In this order: stopped between the two lines, the frames are computed again, not twice.
         self._pending = []
+        self._done[self._part] = start + len(prediction.energy)
         text = json.dumps({"schema": PREDICTIONS_SCHEMA, "frames_done": self._done})
         write_text_atomically(self._done_file, text)
 
     def _group(self, prediction: Prediction) -> Any:
         """The group of the current part, its arrays made on first use."""
         name = str(self._part)
-        if self._done[self._part] and name in self._root:
+        if self._done[self._part]:
+            if name not in self._root:
+                raise ResultError(f"{self._directory} has lost part {name}; use --overwrite")
             return self._root[name]
         frames = self._data[self._part]
         group = self._root.create_group(name, overwrite=True)
@@ -138,6 +151,7 @@ class PredictionStore:
                 shape=shape,
                 chunks=(min(len(frames), max(1, _CHUNK_VALUES // per_frame)), *shape[1:]),
                 dtype="float64" if key == "energy" else prediction.dtype,
+                compressors=[ZstdCodec(), Crc32cCodec()],
                 fill_value=np.nan,
             )
         return group
@@ -146,11 +160,14 @@ class PredictionStore:
         if not self._done_file.is_file():
             return [0] * len(self._data)
         try:
-            done = json.loads(self._done_file.read_text())["frames_done"]
-        except (ValueError, KeyError) as error:
+            content = json.loads(self._done_file.read_text())
+            done = content["frames_done"]
+        except (ValueError, KeyError, TypeError) as error:
             raise ResultError(
                 f"{self._done_file} is damaged; start again with --overwrite"
             ) from error
+        if content.get("schema") != PREDICTIONS_SCHEMA:
+            raise ResultError(f"{self._done_file} is of another version; use another --out")
         if len(done) != len(self._data):
             raise ResultError(f"{self._done_file} belongs to other data; use another --out")
         return [int(n) for n in done]

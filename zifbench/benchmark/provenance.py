@@ -12,6 +12,7 @@ import psutil
 
 from zifbench import __version__
 from zifbench.benchmark.result import Provenance
+from zifbench.files import printable
 from zifbench.units import GIB
 
 PACKAGES = (
@@ -83,4 +84,4 @@ def device_name(device: str) -> str:
 def command_line() -> str:
     """The command without the folders of this machine."""
     words = [Path(word).name if "/" in word else word for word in sys.argv]
-    return " ".join(words)
+    return printable(" ".join(words))

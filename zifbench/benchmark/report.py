@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from zifbench.benchmark.accuracy_task import PREDICTIONS_FOLDER, read_chunks
+from zifbench.benchmark.accuracy_task import read_chunks
 from zifbench.benchmark.plots import draw_bars, draw_parity, parity_data
 from zifbench.benchmark.predictions import PredictionStore
 from zifbench.benchmark.result import QUANTITIES, Measurement, Result
@@ -56,7 +56,7 @@ def _overall(measurements: Sequence[Measurement]) -> list[Measurement]:
 def _pictures(result: Result, frames: Sequence[Frames], directory: Path) -> list[dict[str, str]]:
     if "accuracy" not in result.tasks:
         return []
-    store = PredictionStore(directory / PREDICTIONS_FOLDER, frames)
+    store = PredictionStore(directory, frames)
     n_values = sum(len(part) * part.n_atoms * 3 for part in frames)
     parities = parity_data(read_chunks(store, frames), seed=result.seed, n_values=n_values)
     pictures = [

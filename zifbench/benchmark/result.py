@@ -187,8 +187,12 @@ def parse_record(kind: type[AnyRecord], file: Path) -> AnyRecord:
         return kind.model_validate_json(file.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            raise ResultError(
+                f"{file} is damaged ({first['msg']}); restore it, or make it again"
+            ) from error
         place = ".".join(str(part) for part in first["loc"]) or "the whole file"
         raise ResultError(
             f"{file} is not a valid {kind.__name__} of this version of zifbench: {place}: "
-            f"{first['msg']} ({error.error_count()} problems)"
+            f"{first['msg']}"
         ) from error

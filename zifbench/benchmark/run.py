@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -43,6 +44,12 @@ class Progress(Protocol):
         self, title: str, total: int, done: int = 0
     ) -> AbstractContextManager[Callable[[int], None]]:
         """Start a bar; the context gives the function that moves it."""
+
+
+@contextlib.contextmanager
+def no_progress(title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Nobody waits."""
+    yield lambda n: None
 
 
 @dataclass(frozen=True)

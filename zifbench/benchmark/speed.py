@@ -8,7 +8,6 @@ host's clock would only see work being queued.
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -89,7 +88,8 @@ def time_calls(
         n_warm_up: Calls before that are not: they compile, allocate and fill caches.
         progress: Called after every call.
     """
-    clock = _DeviceClock() if potential.device.startswith("cuda") else _HostClock()
+    on_gpu = potential.device.startswith("cuda")
+    clock = _DeviceClock(potential.device) if on_gpu else _HostClock()
     neighbours, forward = [], []
     for number in range(n_warm_up + n_calls):
         start = time.perf_counter()
@@ -117,21 +117,28 @@ class _HostClock:
 
 
 class _DeviceClock:
-    """CUDA events around the call."""
+    """CUDA events around the call, on the device that the potential is on."""
+
+    def __init__(self, device: str) -> None:
+        import torch
+
+        self._device = torch.device(device)
+        torch.cuda.reset_peak_memory_stats(self._device)
 
     def wait(self) -> None:
         import torch
 
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(self._device)
 
     def time(self, call: Callable[[], Any]) -> float:
         import torch
 
+        stream = torch.cuda.current_stream(self._device)
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
+        start.record(stream)
         call()
-        end.record()
-        torch.cuda.synchronize()
+        end.record(stream)
+        torch.cuda.synchronize(self._device)
         return float(start.elapsed_time(end)) / 1000.0
 
 
@@ -187,10 +194,14 @@ def _memory(n_atoms: int, device: str) -> Iterator[Measurement]:
     if device.startswith("cuda"):
         import torch
 
-        peak = torch.cuda.max_memory_allocated() / GIB
+        peak = torch.cuda.max_memory_allocated(device) / GIB
         yield Measurement(
             quantity="peak_device_memory", value=peak, unit="GiB", subset=subset, n=1, n_of="runs"
         )
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return
     # Linux counts in KiB, macOS in bytes.
     factor = 1.0 if sys.platform == "darwin" else 1024.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * factor / GIB

@@ -50,5 +50,4 @@ BUNDLED_DATA = {
     ),
 }
 
-DEFAULT_MODEL = "nequip-small"
 DEFAULT_DATA = "zif4-own-test"

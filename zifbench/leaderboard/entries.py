@@ -24,15 +24,13 @@ from zifbench.errors import ResultError
 from zifbench.files import write_text_atomically
 from zifbench.potentials.card import ModelCard
 
-DEFAULT_BOARD = Path("leaderboards")
-
 
 class Entry(Record):
     """One model on one set of frames.
 
     Attributes:
         name: Name on the board, unique within its data.
-        conforms: Whether all conformance checks passed, None if they were not run.
+        conforms: Whether all required conformance checks passed, None if they were not run.
         failed_checks: Names of the checks that failed.
         measurements: All measurements of the result.
     """
@@ -72,7 +70,7 @@ def entry_from_result(result: Result, name: str | None = None) -> Entry:
 
 def entry_file(board: Path, entry: Entry) -> Path:
     """Where an entry lies on a board."""
-    return board / _data_folder(entry.data) / f"{_slug(entry.name)}.json"
+    return board / _data_folder(board, entry.data) / f"{_slug(entry.name)}.json"
 
 
 def add_entry(path: Path, board: Path, *, name: str | None = None, replace: bool = False) -> Path:
@@ -129,7 +127,10 @@ def _checked(entry: Entry, file: Path, board: Path) -> Entry:
     return entry
 
 
-def _data_folder(data: DataCard) -> str:
+def _data_folder(board: Path, data: DataCard) -> str:
+    """Folder of a set of frames: the one that holds it already, whatever its file was called."""
+    for folder in sorted(board.glob(f"*-{data.digest[:8]}")):
+        return folder.name
     first = _slug(data.names[0].rpartition(".")[0] or data.names[0]) if data.names else "data"
     return f"{first}-{data.digest[:8]}"
 

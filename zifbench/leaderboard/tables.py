@@ -7,32 +7,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zifbench.errors import unknown_name
-from zifbench.formatting import format_interval
+from zifbench.formatting import format_interval, format_value
 from zifbench.leaderboard.entries import Entry
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: heading, and the measurement it shows or None for text."""
+    """A column: heading, the measurement it shows or None for text, and if it is always shown."""
 
     heading: str
     quantity: str | None = None
+    when_narrow: bool = True
 
 
 # Key for --sort -> column. Small is good in every column with numbers.
 COLUMNS: dict[str, Column] = {
     "model": Column("model"),
-    "architecture": Column("architecture"),
+    "architecture": Column("architecture", when_narrow=False),
     "energy": Column("E MAE\nmeV/atom", "energy_mae"),
-    "energy-shifted": Column("E MAE, offset removed\nmeV/atom", "energy_mae_offset_removed"),
+    "energy-shifted": Column(
+        "E MAE, offset removed\nmeV/atom", "energy_mae_offset_removed", when_narrow=False
+    ),
     "force": Column("F MAE\nmeV/Å", "force_mae"),
-    "force-rmse": Column("F RMSE\nmeV/Å", "force_rmse"),
+    "force-rmse": Column("F RMSE\nmeV/Å", "force_rmse", when_narrow=False),
     "stress": Column("σ MAE\nMPa", "stress_mae"),
     "speed": Column("speed\nµs/atom/call", "time_per_call"),
-    "device": Column("device"),
+    "device": Column("device", when_narrow=False),
     "conforms": Column("conforms"),
 }
-DEFAULT_SORT = "force"
 
 
 def sorted_entries(entries: Sequence[Entry], sort: str, *, reverse: bool = False) -> list[Entry]:
@@ -55,14 +57,17 @@ def sorted_entries(entries: Sequence[Entry], sort: str, *, reverse: bool = False
     return sorted(entries, key=key)
 
 
-def cell(entry: Entry, column: str) -> str:
+def cell(entry: Entry, column: str, *, intervals: bool = True) -> str:
     """Text of one cell."""
     quantity = COLUMNS[column].quantity
     if quantity is not None:
         measurement = entry.find(quantity)
         if measurement is None:
             return "–"
-        return format_interval(measurement.value, measurement.interval_95)
+        interval = measurement.interval_95
+        if not intervals:
+            return format_value(measurement.value, interval)
+        return format_interval(measurement.value, interval)
     if column == "conforms":
         failed = ", ".join(entry.failed_checks)
         return {True: "yes", False: f"NO: {failed}", None: "not checked"}[entry.conforms]

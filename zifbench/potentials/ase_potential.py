@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from zifbench.ase_io import full_stress
 from zifbench.errors import ModelError
 from zifbench.frames import Frames
 from zifbench.potentials.card import ModelCard
 from zifbench.potentials.core import Prediction
+
+OWN_DEVICE = "the calculator's own"  # where it was not asked, nobody knows
 
 
 class AsePotential:
@@ -63,21 +66,23 @@ class AsePotential:
         atomic = output.get("energies")
         dtype = "float32" if forces.dtype == np.float32 else "float64"
         return Prediction(
-            energy=np.array([float(np.sum(output["energy"]))]),
+            energy=np.array([_energy(float(np.sum(output["energy"])), atomic)]),
             forces=forces.astype(float)[None],
-            stress=_tensor(output["stress"])[None] if "stress" in output else None,
+            stress=full_stress(np.asarray(output["stress"])[None]) if "stress" in output else None,
             atomic_energy=None if atomic is None else np.asarray(atomic, dtype=float)[None],
             dtype=dtype,
         )
 
 
-def _tensor(stress: Any) -> Any:
-    """3 × 3 stress from either of ASE's layouts."""
-    stress = np.asarray(stress, dtype=float)
-    if stress.shape == (3, 3):
-        return stress
-    xx, yy, zz, yz, xz, xy = stress
-    return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+def _energy(total: float, atomic: Any) -> float:
+    """Sum of the atomic energies in float64, if they are parts of the total and not something else.
+
+    A float32 total is only good to one part in ten million.
+    """
+    if atomic is None:
+        return total
+    summed = float(np.sum(np.asarray(atomic, dtype=float)))
+    return summed if abs(summed - total) <= 1e-6 * abs(total) else total
 
 
 def find_factory(spec: str) -> Path:
@@ -99,7 +104,7 @@ def find_factory(spec: str) -> Path:
             f"no module {module} (from {spec}) in this environment or this folder; install it, or "
             "give file.py:factory"
         )
-    if not found.origin:
+    if not found.origin or not Path(found.origin).is_file():
         raise ModelError(f"module {module} (from {spec}) has no file to load")
     return Path(found.origin)
 
@@ -134,13 +139,15 @@ def load_factory(spec: str, card: ModelCard, device: str) -> AsePotential:
         factory = getattr(module, factory_name)
         takes_device = "device" in inspect.signature(factory).parameters
         calculator = factory(device=device) if takes_device else factory()
+    except ModelError:
+        raise
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"{spec} fails: {type(error).__name__}: {reason}") from error
-    return _as_potential(calculator, spec, card, device)
+    return _as_potential(calculator, spec, card, device if takes_device else OWN_DEVICE)
 
 
-def load_pickled(path: Path, card: ModelCard, device: str) -> AsePotential:
+def load_pickled(path: Path, card: ModelCard) -> AsePotential:
     """A pickled ASE calculator.
 
     Raises:
@@ -152,23 +159,38 @@ def load_pickled(path: Path, card: ModelCard, device: str) -> AsePotential:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"{path} is a pickle that cannot be read here ({type(error).__name__}: {reason}); give "
-            "module:factory instead"
+            f"{card.file} is a pickle that cannot be read here ({type(error).__name__}: {reason}); "
+            "give module:factory instead"
         ) from error
-    return _as_potential(calculator, str(path), card, device)
+    return _as_potential(calculator, card.file, card, OWN_DEVICE)
 
 
 def _import(module: str) -> Any:
     if not module.endswith(".py"):
-        if str(Path.cwd()) not in sys.path:
-            sys.path.insert(0, str(Path.cwd()))
-        return importlib.import_module(module)
+        return _import_installed(module)
     spec = importlib.util.spec_from_file_location(Path(module).stem, module)
     if spec is None or spec.loader is None:
         raise ModelError(f"{module} is not a Python file")
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = loaded  # so that classes defined there can be pickled
     spec.loader.exec_module(loaded)
+    return loaded
+
+
+def _import_installed(module: str) -> Any:
+    """Import the very file that `find_factory` found and the user trusted."""
+    found = find_factory(f"{module}:factory")
+    here = str(Path.cwd())
+    local = found.is_relative_to(here)
+    if local:
+        sys.path.insert(0, here)
+    try:
+        loaded = importlib.import_module(module)
+    finally:
+        if local:
+            sys.path.remove(here)
+    if loaded.__file__ is None or Path(loaded.__file__).resolve() != found.resolve():
+        raise ModelError(f"{module} is already loaded from {loaded.__file__}, not from {found}")
     return loaded
 
 

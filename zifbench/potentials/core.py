@@ -57,7 +57,18 @@ def compute(potential: Potential, frames: Frames) -> Prediction:
     """Energy, forces and stress of `frames` in one batch (one by one if it cannot batch)."""
     if not potential.batched and len(frames) > 1:
         return join([compute(potential, frames[row]) for row in range(len(frames))])
-    return potential.collect(potential.forward(potential.prepare(frames)), frames)
+    prediction = potential.collect(potential.forward(potential.prepare(frames)), frames)
+    _check_shapes(prediction, frames, potential.card)
+    return prediction
+
+
+def _check_shapes(prediction: Prediction, frames: Frames, card: ModelCard) -> None:
+    t, n = len(frames), frames.n_atoms
+    wanted = {"energy": (t,), "forces": (t, n, 3), "stress": (t, 3, 3), "atomic_energy": (t, n)}
+    for name, shape in wanted.items():
+        array = getattr(prediction, name)
+        if array is not None and array.shape != shape:
+            raise ModelError(f"{card.name} gives {name} of shape {array.shape}, wanted {shape}")
 
 
 def compute_within_memory(potential: Potential, frames: Frames) -> Prediction:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import pickletools
+import re
 import zipfile
+import zlib
 from enum import StrEnum
 from pathlib import Path
 
@@ -22,8 +24,20 @@ class ModelFormat(StrEnum):
     PYTHON = "Python factory"
 
 
-# Loading one of these runs code from the file; TorchScript holds no Python and is interpreted.
-RUNS_CODE = frozenset(ModelFormat) - {ModelFormat.TORCHSCRIPT}
+MODEL_SUFFIXES = (
+    ".nequip.zip",
+    ".nequip.pt2",
+    ".nequip.pth",
+    ".ckpt",
+    ".pth",
+    ".pt2",
+    ".pkl",
+)
+# TorchScript holds no Python; these are the operators by which it can still reach files or
+# libraries outside the model.
+_REACHES_OUT = re.compile(
+    rb"from_file|torch\.save|torch\.load|\bops\.(?!prim\b|aten\b)|torch\.classes"
+)
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _OTHER_KINDS = {
@@ -42,8 +56,11 @@ def identify(path: Path) -> ModelFormat:
         ModelError: no such file, empty, truncated, damaged, or not a model.
     """
     if not path.is_file():
+        what = "is not a file" if path.exists() else "no such model file"
+        raise ModelError(f"{what}: {path}; give a file, a bundled name or module:factory")
+    if path.suffix == ".py":
         raise ModelError(
-            f"no such model file: {path}; give a file, a bundled name or module:factory"
+            f"{path} is a Python file; add the function that makes the calculator, {path}:factory"
         )
     with path.open("rb") as file:
         magic = file.read(8)
@@ -60,12 +77,45 @@ def identify(path: Path) -> ModelFormat:
     )
 
 
+# What zipfile raises on archives that are cut, changed, encrypted or of an unknown kind.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    ValueError,
+)
+
+
+def runs_code(path: Path, model_format: ModelFormat) -> bool:
+    """Whether loading or calling a model can do more than compute.
+
+    Everything but TorchScript runs code of the file while it is loaded. TorchScript is interpreted
+    and cannot, unless it calls one of the few operators that touch files or other libraries.
+    """
+    if model_format is not ModelFormat.TORCHSCRIPT:
+        return True
+    with zipfile.ZipFile(path) as archive:
+        code = (name for name in archive.namelist() if "/code/" in name and name.endswith(".py"))
+        return any(_REACHES_OUT.search(archive.read(name)) for name in code)
+
+
+def model_name(path: Path) -> str:
+    """Short name of a model file, without the suffixes that models have."""
+    for suffix in MODEL_SUFFIXES:
+        if path.name.endswith(suffix) and len(path.name) > len(suffix):
+            return path.name.removesuffix(suffix)
+    return path.stem
+
+
 def _identify_zip(path: Path) -> ModelFormat:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except _ZIP_ERRORS as error:
         raise ModelError(
             f"{path} is a truncated or damaged archive ({error}); fetch it again"
         ) from error

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 
 from zifbench.bundled import BUNDLED_MODELS
+from zifbench.errors import MissingDependencyError, ModelError
+from zifbench.files import printable
 from zifbench.potentials.card import ModelCard
 from zifbench.potentials.core import Potential
-from zifbench.potentials.formats import ModelFormat, identify, sha256_of
+from zifbench.potentials.formats import (
+    ModelFormat,
+    identify,
+    model_name,
+    runs_code,
+    sha256_of,
+)
 from zifbench.potentials.trust import ensure_trusted
 
 
@@ -33,7 +45,7 @@ def _saved_model(path: Path, card: ModelCard, device: str) -> Potential:
 def _pickle(path: Path, card: ModelCard, device: str) -> Potential:
     from zifbench.potentials.ase_potential import load_pickled
 
-    return load_pickled(path, card, device)
+    return load_pickled(path, card)
 
 
 def _torch_device(device: str) -> str:
@@ -49,6 +61,13 @@ LOADERS: dict[ModelFormat, Callable[[Path, ModelCard, str], Potential]] = {
     ModelFormat.NEQUIP_PACKAGE: _saved_model,
     ModelFormat.NEQUIP_CHECKPOINT: _saved_model,
     ModelFormat.PICKLE: _pickle,
+}
+
+
+_NEQUIP_SUFFIXES = {
+    ModelFormat.AOTINDUCTOR: ".nequip.pt2",
+    ModelFormat.NEQUIP_PACKAGE: ".nequip.zip",
+    ModelFormat.NEQUIP_CHECKPOINT: ".ckpt",
 }
 
 
@@ -69,8 +88,11 @@ def describe(model: str) -> tuple[Path, ModelCard]:
 
         return (path := find_factory(model)), _card(path, ModelFormat.PYTHON, name=model)
     path = Path(model)
+    near = get_close_matches(model, BUNDLED_MODELS, n=1)
+    if near and not path.exists():
+        raise ModelError(f"no such model file: {model}; did you mean the bundled {near[0]}?")
     model_format = identify(path)
-    return path, _card(path, model_format, name=_short_name(path))
+    return path, _card(path, model_format, name=model_name(path))
 
 
 def load_potential(model: str, *, device: str = "auto", trust: bool = False) -> Potential:
@@ -78,7 +100,7 @@ def load_potential(model: str, *, device: str = "auto", trust: bool = False) -> 
 
     Args:
         model: Path of a model file, a bundled name, `module:factory` or `file.py:factory`.
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu", "cuda" or "cuda:N".
         trust: Let a file that runs code while loading do so, and remember its sha256.
 
     Raises:
@@ -88,35 +110,46 @@ def load_potential(model: str, *, device: str = "auto", trust: bool = False) -> 
     """
     path, card = describe(model)
     model_format = ModelFormat(card.format)
-    ensure_trusted(model, card.sha256, model_format, trust=trust)
+    if runs_code(path, model_format):
+        ensure_trusted(model, card.sha256, model_format, trust=trust)
     if model_format is ModelFormat.PYTHON:
         from zifbench.potentials.ase_potential import load_factory
 
         return load_factory(model, card, _factory_device(device))
-    return LOADERS[model_format](path, card, device)
+    with _private_copy(path, card) as copy:
+        return LOADERS[model_format](copy, card, device)
+
+
+@contextlib.contextmanager
+def _private_copy(path: Path, card: ModelCard) -> Iterator[Path]:
+    """A copy that nobody else can change between the check of its digest and its loading.
+
+    It bears the suffix by which nequip tells its files apart.
+    """
+    suffix = _NEQUIP_SUFFIXES.get(ModelFormat(card.format), path.suffix)
+    with tempfile.TemporaryDirectory(prefix="zifbench-") as directory:
+        copy = Path(directory) / f"model{suffix}"
+        shutil.copyfile(path, copy)
+        if sha256_of(copy) != card.sha256:
+            raise ModelError(f"{path} changed while it was read; try again when it is complete")
+        yield copy
 
 
 def _factory_device(device: str) -> str:
     """Calculators need not know torch: without it they run on the CPU."""
     try:
         return _torch_device(device)
-    except ImportError:
-        return "cpu"
+    except MissingDependencyError:
+        if device in ("auto", "cpu"):
+            return "cpu"
+        raise
 
 
 def _card(path: Path, model_format: ModelFormat, *, name: str) -> ModelCard:
     return ModelCard(
-        name=name,
-        file=path.name,
+        name=printable(name),
+        file=printable(path.name),
         format=model_format.value,
         sha256=sha256_of(path),
         size_bytes=path.stat().st_size,
     )
-
-
-def _short_name(path: Path) -> str:
-    name = path.name
-    for suffix in (".nequip.zip", ".nequip.pt2", ".nequip.pth", ".ckpt", ".pth", ".pt2", ".pkl"):
-        if name.endswith(suffix) and len(name) > len(suffix):
-            return name.removesuffix(suffix)
-    return path.stem

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import pickle
 import re
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,36 +33,37 @@ def load_torchscript(path: Path, card: ModelCard, device: str) -> TorchPotential
     """
     torch = import_torch()
     extra: dict[str, Any] = dict.fromkeys(
-        ("r_max", "type_names", "n_species", "allow_tf32", "per_edge_type_cutoff")
+        (
+            "r_max",
+            "type_names",
+            "n_species",
+            "allow_tf32",
+            "per_edge_type_cutoff",
+            "_jit_fusion_strategy",
+        )
     ) | {f"{name}_version": None for name in _SOFTWARE}
-    try:
-        with _quiet():  # torch calls TorchScript deprecated
-            module = torch.jit.load(str(path), map_location=device, _extra_files=extra)
-    except RuntimeError as error:
-        raise ModelError(
-            f"{path} is TorchScript that torch {torch.__version__} cannot load: "
-            f"{str(error).strip().splitlines()[0][:200]}"
-        ) from error
+    with _loading(card):
+        module = torch.jit.load(str(path), map_location=device, _extra_files=extra)
+        module.eval()
     metadata = {k: v.decode() if isinstance(v, bytes) else v for k, v in extra.items()}
     if not metadata["r_max"] or not metadata["type_names"]:
         raise ModelError(
-            f"{path} is TorchScript, but not a deployed nequip model (no r_max and type_names "
+            f"{card.file} is TorchScript, but not a deployed nequip model (no r_max and type_names "
             "inside); wrap it as an ASE calculator and give module:factory"
         )
-    module.eval()
     _set_tf32(torch, metadata["allow_tf32"])
-    # The number of pairs changes with every frame: fuse for dynamic shapes at once, instead of
-    # specialising for twenty static ones first.
-    with _quiet():
-        torch.jit.set_fusion_strategy([("DYNAMIC", 3)])
+    n_parameters, dtype = _count_parameters(module), _module_dtype(module)
+    with _loading(card):  # as nequip's own loader does
+        module = torch.jit.freeze(module)
+        torch.jit.set_fusion_strategy(_fusion_strategy(metadata["_jit_fusion_strategy"]))
     names = tuple(metadata["type_names"].split())
     card = card.model_copy(
         update={
             "architecture": _architecture_from_members(archive_members(path)),
             "species": names,
             "cutoff_A": float(metadata["r_max"]),
-            "dtype": _module_dtype(module),
-            "n_parameters": _count_parameters(module),
+            "dtype": dtype,
+            "n_parameters": n_parameters,
             "software": {
                 name: metadata[f"{name}_version"]
                 for name in _SOFTWARE
@@ -91,13 +92,8 @@ def load_aotinductor(path: Path, card: ModelCard, device: str) -> TorchPotential
     _require_nequip()
     from nequip.model.inference_models import load_aotinductor_model
 
-    with _quiet():
-        try:
-            module, metadata = load_aotinductor_model(str(path), device)
-        except (RuntimeError, ValueError, KeyError, ImportError) as error:
-            raise ModelError(
-                f"{path} cannot be loaded on {device}: {str(error).strip().splitlines()[0][:300]}"
-            ) from error
+    with _loading(card):
+        module, metadata = load_aotinductor_model(str(path), device)
     _set_tf32(torch, metadata.get("allow_tf32"))
     inputs = metadata.get("nequip_aoti_inputs", "").split()
     batched = "batch" in inputs
@@ -133,23 +129,13 @@ def load_saved_model(path: Path, card: ModelCard, device: str) -> TorchPotential
     from nequip.model.saved_models.load_utils import load_saved_model as nequip_load
     from nequip.utils.global_state import set_global_state
 
-    # nequip tells the two apart by name; we tell by content and give it the name it wants.
-    suffix = ".nequip.zip" if card.format == "nequip package" else ".ckpt"
-    with tempfile.TemporaryDirectory() as directory, _quiet():
-        link = Path(directory) / f"model{suffix}"
-        link.symlink_to(path.resolve())
-        try:
-            set_global_state(allow_tf32=False)  # nequip refuses to build a model without it
-            module = nequip_load(str(link))
-        except _LOAD_ERRORS as error:
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise ModelError(
-                f"{path} cannot be rebuilt by the nequip installed here: {reason}"
-            ) from error
-    module = module.to(device).eval()
-    metadata = dict(module.metadata)
+    with _loading(card):
+        set_global_state(allow_tf32=False)  # nequip refuses to build a model without it
+        module = nequip_load(str(path))
+        module = module.to(device).eval()
+        metadata = dict(module.metadata)
+        names = tuple(metadata["type_names"].split())
     _set_tf32(torch, metadata.get("allow_tf32"))
-    names = tuple(metadata["type_names"].split())
     card = card.model_copy(
         update={
             "architecture": _architecture_from_modules(module),
@@ -180,7 +166,30 @@ _LOAD_ERRORS = (
     AssertionError,
     OSError,
     EOFError,
+    pickle.UnpicklingError,
 )
+
+
+@contextlib.contextmanager
+def _loading(card: ModelCard) -> Iterator[None]:
+    """Quietly, and with whatever goes wrong as one sentence."""
+    try:
+        with _quiet():
+            yield
+    except _LOAD_ERRORS as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[0][:300] if lines else type(error).__name__
+        raise ModelError(f"{card.file} ({card.format}) cannot be loaded here: {reason}") from error
+
+
+def _fusion_strategy(text: str | None) -> list[tuple[str, int]]:
+    """The strategy a model was deployed with, "DYNAMIC,3" or several joined by semicolons.
+
+    Without one: the number of pairs changes with every frame, so fuse for dynamic shapes at once
+    instead of specialising for twenty static ones first.
+    """
+    parts = [part.split(",") for part in (text or "DYNAMIC,3").split(";") if part]
+    return [(kind, int(depth)) for kind, depth in parts]
 
 
 def _require_nequip() -> None:

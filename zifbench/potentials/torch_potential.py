@@ -6,6 +6,7 @@ They differ in the names and dtypes of the tensors that go in; `Signature` holds
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -147,7 +148,7 @@ class TorchPotential:
                 raise OutOfMemoryError(
                     f"{self.card.file} needs more memory than {self.device} has for "
                     f"{len(batch['pos'])} atoms and {batch['edge_index'].shape[1]} pairs; use a "
-                    "smaller --batch-size or a larger device"
+                    "smaller --batch-atoms or a larger device"
                 ) from error
             raise ModelError(
                 f"{self.card.file} fails on {self.device}: {_last_line(error)}"
@@ -158,6 +159,8 @@ class TorchPotential:
         shape = (len(frames), frames.n_atoms)
 
         def host(key: str) -> Any:
+            if key not in output:
+                raise ModelError(f"{self.card.file} gives no {key}; is it a potential with forces?")
             return output[key].detach().to("cpu").double().numpy()
 
         atomic = host("atomic_energy").reshape(shape) if "atomic_energy" in output else None
@@ -186,7 +189,9 @@ def _right_handed(frames: Frames) -> Frames:
 
 
 def _stress(output: Tensors, host: Callable[[str], Any], frames: Frames) -> Any:
-    """Stress as given, or from the virial, which nequip defines as -stress·V."""
+    """Stress as given, or from the virial, which nequip defines as -stress·V; none for clusters."""
+    if not frames.pbc.all():
+        return None
     if "stress" in output:
         return host("stress").reshape(-1, 3, 3)
     if "virial" in output:
@@ -203,8 +208,10 @@ def _cutoff_table(species: tuple[str, ...], cutoffs: Mapping[tuple[str, str], fl
 def _is_out_of_memory(error: Exception) -> bool:
     import torch
 
-    # On the CPU torch raises a plain RuntimeError; only its text tells.
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    # On the CPU, and out of TorchScript, it is a plain RuntimeError; only its text tells.
+    text = str(error).lower()
+    told = "out of memory" in text or "can't allocate memory" in text
+    return told or isinstance(error, torch.OutOfMemoryError)
 
 
 def _last_line(error: Exception) -> str:
@@ -234,6 +241,8 @@ def choose_device(device: str) -> str:
     Raises:
         ModelError: a device that torch does not see.
     """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise ModelError(f"no device {device!r}; use auto, cpu, cuda or cuda:N")
     torch = import_torch()
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

@@ -12,7 +12,7 @@ import platformdirs
 from zifbench.bundled import BUNDLED_MODELS
 from zifbench.errors import ResultError, UntrustedModelError
 from zifbench.files import write_text_atomically
-from zifbench.potentials.formats import RUNS_CODE, ModelFormat
+from zifbench.potentials.formats import ModelFormat
 
 CONFIG_VARIABLE = "ZIFBENCH_CONFIG_DIR"
 
@@ -34,11 +34,15 @@ def trusted_models() -> dict[str, dict[str, str]]:
         raise ResultError(
             f"{path} is damaged ({error}); delete it, and trust models anew"
         ) from error
-    if not isinstance(entries, dict):
+    if not isinstance(entries, dict) or not all(_is_entry(e) for e in entries.values()):
         raise ResultError(
-            f"{path} is damaged (not a JSON object); delete it, and trust models anew"
+            f"{path} is damaged (not a list of models); delete it, and trust models anew"
         )
     return entries
+
+
+def _is_entry(entry: object) -> bool:
+    return isinstance(entry, dict) and {"name", "date"} <= entry.keys()
 
 
 def ensure_trusted(name: str, sha256: str, model_format: ModelFormat, *, trust: bool) -> None:
@@ -46,15 +50,13 @@ def ensure_trusted(name: str, sha256: str, model_format: ModelFormat, *, trust: 
 
     Args:
         name: The model as the user gave it.
-        sha256: Digest of the file that would run.
+        sha256: Digest of the file that would run. What a Python file imports is not covered.
         model_format: Its format.
         trust: The user says yes now; remembered for this digest.
 
     Raises:
         UntrustedModelError: it would run code, and nobody has trusted this digest.
     """
-    if model_format not in RUNS_CODE:
-        return
     if sha256 in {model.sha256 for model in BUNDLED_MODELS.values()}:
         return
     known = trusted_models()
