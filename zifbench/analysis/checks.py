@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from ase.data import atomic_numbers
+from ase.geometry import minkowski_reduce
 
 from zifbench.errors import NotDefinedError, unknown_name
 from zifbench.frames import FloatArray, Frames, IntArray
@@ -105,6 +106,15 @@ def inverse_cell(cell: FloatArray) -> FloatArray:
 def cell_heights(cell: FloatArray) -> FloatArray:
     """Distances between opposite faces of each cell in Å, shape (T, 3) for cells (T, 3, 3)."""
     return np.asarray(1.0 / np.linalg.norm(inverse_cell(cell), axis=1), dtype=np.float64)
+
+
+def reduced_cells(cells: FloatArray) -> FloatArray:
+    """Shortest vectors that span the same lattices (Minkowski), shape (T, 3, 3)."""
+    reduced = np.empty_like(cells)
+    for row, cell in enumerate(cells):
+        same = row > 0 and np.array_equal(cell, cells[row - 1])
+        reduced[row] = reduced[row - 1] if same else minkowski_reduce(cell)[0]
+    return reduced
 
 
 def check_positive(name: str, value: float, *, unit: str) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ase.geometry import minkowski_reduce
 
 from zifbench.analysis.checks import (
     Clock,
@@ -15,6 +14,7 @@ from zifbench.analysis.checks import (
     check_positive,
     checked_chunks,
     inverse_cell,
+    reduced_cells,
     species_index,
 )
 from zifbench.analysis.jit import jit
@@ -160,10 +160,7 @@ class _Walk:
 
 def _minimum_image(steps: FloatArray, frames: Frames) -> None:
     """Bring each step to its shortest image, in place; refuse what is ambiguous."""
-    reduced = np.empty_like(frames.cell)
-    for row, cell in enumerate(frames.cell):
-        same = row and np.array_equal(cell, frames.cell[row - 1])
-        reduced[row] = reduced[row - 1] if same else minkowski_reduce(cell)[0]
+    reduced = reduced_cells(frames.cell)
     fractional = np.einsum("tnk,tkm->tnm", steps, inverse_cell(reduced))
     steps -= np.einsum("tnk,tkm->tnm", np.round(fractional), reduced)
     limit = _MAX_STEP * cell_heights(reduced).min(axis=1)
