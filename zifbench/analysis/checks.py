@@ -38,6 +38,7 @@ def checked_chunks(
             or pieces that do not hold the same atoms.
     """
     first: Frames | None = None
+    n_frames = 0
     for part in [frames] if isinstance(frames, Frames) else frames:
         first = first or part
         if not np.array_equal(part.numbers, first.numbers):
@@ -51,8 +52,9 @@ def checked_chunks(
             _check_positions(chunk)
             if periodic:
                 _check_cell(chunk)
+            n_frames += len(chunk)
             yield chunk
-    if first is None or (isinstance(frames, Frames) and not len(frames)):
+    if n_frames == 0:
         raise NotDefinedError("no frames; an observable needs at least one")
 
 

@@ -20,6 +20,7 @@ from zifbench.errors import NotDefinedError
 from zifbench.frames import IntArray
 
 BoolArray = npt.NDArray[np.bool_]
+LevelArray = npt.NDArray[np.int16]
 
 # Images are packed as 13 bits an axis beside the node: shifts up to ±4096 cells.
 _IMAGE_RANGE = 1 << 13
@@ -147,7 +148,7 @@ def _slot(keys: IntArray, key: int) -> int:
 
 
 @jit
-def _distance(keys: IntArray, levels: IntArray, home: IntArray, x: int, y: int) -> int:
+def _distance(keys: IntArray, levels: LevelArray, home: IntArray, x: int, y: int) -> int:
     """Graph distance of two visited places, −1 beyond the depth of the search."""
     a = home[x, 0]
     key = _key(
@@ -167,7 +168,7 @@ def _search(
     on_edge = np.zeros((max_size + 1, len(edges)), np.bool_)
     heads, following = _adjacency(n_nodes, edges)
     keys = np.full((n_nodes, capacity), -1, np.int64)
-    levels = np.empty((n_nodes, capacity), np.int64)
+    levels = np.empty((n_nodes, capacity), np.int16)
     place = np.empty((capacity, 4), np.int64)  # node and image of each place visited
     arms = np.empty((capacity * 8, 3), np.int64)  # place before, edge, next arm into one place
     arm_heads = np.empty(capacity, np.int64)
@@ -201,7 +202,7 @@ def _breadth_first(
     following: IntArray,
     depth: int,
     keys: IntArray,
-    levels: IntArray,
+    levels: LevelArray,
     place: IntArray,
     place_levels: IntArray,
     arm_heads: IntArray,
@@ -269,7 +270,7 @@ def _breadth_first(
 def _rings_of_source(
     sizes: tuple[int, int],
     keys: IntArray,
-    levels: IntArray,
+    levels: LevelArray,
     place: IntArray,
     place_levels: IntArray,
     arm_heads: IntArray,
@@ -316,7 +317,7 @@ def _fits(
     size: int,
     k: int,
     keys: IntArray,
-    levels: IntArray,
+    levels: LevelArray,
     place: IntArray,
     left: IntArray,
     right: IntArray,
@@ -339,7 +340,7 @@ def _walk_back(
     size: int,
     top: int,
     keys: IntArray,
-    levels: IntArray,
+    levels: LevelArray,
     place: IntArray,
     arm_heads: IntArray,
     arms: IntArray,

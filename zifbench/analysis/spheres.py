@@ -20,7 +20,7 @@ from zifbench.analysis.pores import ZEO_RADII_A, atom_radii, grid_points
 from zifbench.frames import FloatArray, IntArray
 
 # Distances that the atoms spread over the grid; the few points farther away are asked one by one.
-_SPREAD_A = 2.0
+_SPREAD_A = 3.0
 
 
 @dataclass(frozen=True)
@@ -118,16 +118,16 @@ def _field(
 
 
 @jit
-def _clearance(
+def _nearby(
     point: FloatArray,
     positions: FloatArray,
     cell: FloatArray,
     inverse: FloatArray,
     radii: FloatArray,
     reach: float,
-) -> float:
-    """Distance of one point to the nearest atom's surface, images within `reach` looked at."""
-    best = np.inf
+) -> FloatArray:
+    """Atoms and images whose surface may be within `reach` of a point: x, y, z, radius in rows."""
+    found = []
     f, width = np.empty(3), np.empty(3)
     for atom in range(len(positions)):
         for k in range(3):
@@ -139,12 +139,26 @@ def _clearance(
         for i in range(int(np.ceil(-width[0] - f[0])), int(np.floor(width[0] - f[0])) + 1):
             for j in range(int(np.ceil(-width[1] - f[1])), int(np.floor(width[1] - f[1])) + 1):
                 for k in range(int(np.ceil(-width[2] - f[2])), int(np.floor(width[2] - f[2])) + 1):
-                    squared = 0.0
-                    for x in range(3):
-                        d = (f[0] + i) * cell[0, x] + (f[1] + j) * cell[1, x]
-                        d += (f[2] + k) * cell[2, x]
-                        squared += d * d
-                    best = min(best, np.sqrt(squared) - radii[atom])
+                    found.append((f[0] + i, f[1] + j, f[2] + k, radii[atom]))
+    rows = np.empty((len(found), 4))
+    for n in range(len(found)):
+        for x in range(3):
+            rows[n, x] = point[x]
+            for m in range(3):
+                rows[n, x] += found[n][m] * cell[m, x]
+        rows[n, 3] = found[n][3]
+    return rows
+
+
+@jit
+def _clearance(point: FloatArray, near: FloatArray) -> float:
+    """Distance of one point to the nearest surface of the atoms in `near`."""
+    best = np.inf
+    for n in range(len(near)):
+        squared = 0.0
+        for x in range(3):
+            squared += (point[x] - near[n, x]) ** 2
+        best = min(best, np.sqrt(squared) - near[n, 3])
     return best
 
 
@@ -166,7 +180,8 @@ def _fill_gaps(
                 while field[i, j, k] > limit:
                     limit *= 2.0
                     point = i / n0 * cell[0] + j / n1 * cell[1] + k / n2 * cell[2]
-                    field[i, j, k] = _clearance(point, positions, cell, inverse, radii, limit)
+                    near = _nearby(point, positions, cell, inverse, radii, limit)
+                    field[i, j, k] = _clearance(point, near)
 
 
 @jit
@@ -189,7 +204,8 @@ def _refined_maximum(
                 if value < top - 0.87 * spacing or not _is_maximum(field, i, j, k):
                     continue
                 point = i / n0 * cell[0] + j / n1 * cell[1] + k / n2 * cell[2]
-                best = max(best, _climb(point, value, positions, cell, inverse, radii, spacing))
+                near = _nearby(point, positions, cell, inverse, radii, value + 4.0 * spacing)
+                best = max(best, _climb(point, value, near, spacing))
     return best
 
 
@@ -205,15 +221,7 @@ def _is_maximum(field: FloatArray, i: int, j: int, k: int) -> bool:
 
 
 @jit
-def _climb(
-    point: FloatArray,
-    value: float,
-    positions: FloatArray,
-    cell: FloatArray,
-    inverse: FloatArray,
-    radii: FloatArray,
-    spacing: float,
-) -> float:
+def _climb(point: FloatArray, value: float, near: FloatArray, spacing: float) -> float:
     """Pattern search over the 26 directions until the step is below 0.001 Å."""
     step = 0.5 * spacing
     while step > 1.0e-3:
@@ -223,7 +231,7 @@ def _climb(
             trial[0] += step * (code % 3 - 1)
             trial[1] += step * (code // 3 % 3 - 1)
             trial[2] += step * (code // 9 - 1)
-            reached = _clearance(trial, positions, cell, inverse, radii, value + step + 1.0)
+            reached = _clearance(trial, near)
             if reached > value:
                 point, value, moved = trial, reached, True
         if not moved:
