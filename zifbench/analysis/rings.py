@@ -141,7 +141,7 @@ def _key(node: int, x: int, y: int, z: int) -> int:
 def _slot(keys: IntArray, key: int) -> int:
     """Place of a key in an open-addressing table whose length is a power of two; −1 is free."""
     mask = len(keys) - 1
-    slot = ((key * 0x9E3779B97F4A7C1) >> 20) & mask
+    slot = ((key * 0x9E3779B97F4A7C1) >> 40) & mask  # above the bits of the image
     while keys[slot] != -1 and keys[slot] != key:
         slot = (slot + 1) & mask
     return slot
