@@ -56,6 +56,10 @@ def test_one_atom_meets_its_own_images_only() -> None:
     assert np.abs(pairs.shift).sum() == 6
 
 
+def test_the_cutoff_itself_is_outside() -> None:
+    assert len(find_pairs(np.zeros((1, 3)), np.eye(3) * 2.0, cutoffs_A=2.0).i) == 0
+
+
 def test_an_atom_on_the_cell_face_is_counted_once() -> None:
     positions = np.array([[0.0, 0, 0], [-1e-17, 0.5, 0.5]])
     assert len(find_pairs(positions, np.eye(3), cutoffs_A=0.8).i) == 8
