@@ -78,7 +78,7 @@ def pairs_kernel(
     fraction, image = _wrap(positions, inverse)
     bins, head, following = _fill_bins(fraction, n_bins)
     reduced = fraction @ np.ascontiguousarray(cell)
-    capacity = 32 * n + 64
+    capacity = _expected_pairs(cell, types, table)
     while True:
         i, j = np.empty(capacity, np.int64), np.empty(capacity, np.int64)
         shift, vector = np.empty((capacity, 3), np.int64), np.empty((capacity, 3))
@@ -94,6 +94,20 @@ def pairs_kernel(
         for k in range(3):
             shift[p, k] += image[i[p], k] - image[j[p], k]
     return i, j, shift, vector
+
+
+@jit
+def _expected_pairs(cell: FloatArray, types: IntArray, table: FloatArray) -> int:
+    """Pairs of atoms spread evenly, half as many again, and some for bonds: room for one pass."""
+    counts = np.zeros(len(table))
+    for kind in types:
+        counts[kind] += 1.0
+    expected = 0.0
+    for a in range(len(table)):
+        for b in range(len(table)):
+            expected += counts[a] * counts[b] * table[a, b] ** 3
+    spheres = 4.0 / 3.0 * np.pi * expected / abs(np.linalg.det(cell))
+    return int(1.5 * spheres) + 4 * len(types) + 64
 
 
 @jit
