@@ -10,6 +10,7 @@ from ase import Atoms
 
 from tests.analysis.structures import INVARIANCES, crystal, glasses, supercell
 from tests.analysis.thermal import optimised_zif4, thermal_frames
+from tests.published import published_file
 from zifbench.analysis.linker_series import (
     intact_by_cutoff,
     linker_events,
@@ -17,6 +18,7 @@ from zifbench.analysis.linker_series import (
     ring_bond_maxima,
 )
 from zifbench.analysis.linkers import BREAK_A, find_linkers
+from zifbench.ase_io import read_frames
 from zifbench.errors import NotDefinedError
 from zifbench.frames import FloatArray, Frames
 
@@ -112,6 +114,7 @@ def test_published_structures_have_no_broken_linker(move: str) -> None:
         series = linker_events(frames)
         assert series.events == () and (series.broken_fraction == 0).all()
         assert (intact_by_cutoff(frames) == 32).all()
+        assert ring_bond_maxima(frames)[0].max() < 1.55
     frames = change(crystal())
     ring = next(find_linkers(frames)).rings[5]
     carbon = int(ring[frames.numbers[ring] == 6][0])
@@ -190,6 +193,15 @@ def test_a_really_broken_ring_is_found_in_every_thermal_frame(temperature_K: flo
             assert set(ring.tolist()) <= lost
         alone = [len(linkers.rings) == 31 for linkers in found]
         assert np.mean(alone) >= 0.97
+
+
+@pytest.mark.published
+def test_frames_of_hot_dynamics() -> None:
+    """Two disordered frames from MD at 1500 and 1750 K: the longest ring bond is 1.61 Å."""
+    hot = read_frames(published_file("dft/own.extxyz"))[-1]
+    assert all("disordered" in phase for phase in hot.labels["phase"])
+    assert linker_events(hot).events == ()
+    assert ring_bond_maxima(hot)[0].max() == pytest.approx(1.614, abs=0.001)
 
 
 @pytest.mark.published

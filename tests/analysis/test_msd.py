@@ -106,14 +106,19 @@ def test_pieces_give_the_same() -> None:
         np.testing.assert_allclose(after.msd_A2["Zn"], before.msd_A2["Zn"], rtol=1e-9, atol=1e-12)
 
 
-def test_a_breathing_cell_does_not_move_atoms_that_jump_the_boundary() -> None:
-    """Wrapped positions in a changing cell: the steps are minimum images, not scaled ones."""
+def test_a_breathing_cell_does_not_move_atoms_many_cells_away() -> None:
+    """Unwrapped positions carry whole cells, which grow and shrink with the cell; atoms do not."""
+    frames = _walk(step_A=0.05)
+    frames = dataclasses.replace(frames, positions=frames.positions + CELL.sum(axis=0) / 2.0)
     scale = 1.0 + 0.01 * np.sin(np.arange(60))[:, None, None]
-    frames = _walk(step_A=0.2)
-    breathing = dataclasses.replace(frames, cell=frames.cell * scale)
+    cells = frames.cell * scale
+    away = np.random.default_rng(1).integers(-5, 6, (1, 8, 3)).astype(float)
+    breathing = dataclasses.replace(frames, cell=cells, positions=frames.positions + away @ cells)
     before = mean_square_displacement(frames, max_lag_fs=100, lag_step_fs=10)
-    after = mean_square_displacement(breathing, max_lag_fs=100, lag_step_fs=10)
-    np.testing.assert_allclose(after.msd_A2["Zn"], before.msd_A2["Zn"], rtol=1e-9, atol=1e-12)
+    for other in (breathing, wrapped(breathing)):
+        after = mean_square_displacement(other, max_lag_fs=100, lag_step_fs=10)
+        for symbol, msd in before.msd_A2.items():
+            np.testing.assert_allclose(after.msd_A2[symbol], msd, rtol=1e-9, atol=1e-12)
 
 
 def test_bad_input() -> None:

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zifbench.analysis.checks import FrameStream, check_positive, checked_chunks, inverse_cell
+from zifbench.analysis.checks import (
+    FrameStream,
+    check_positive,
+    checked_chunks,
+    inverse_cell,
+    reduced_cells,
+)
 from zifbench.analysis.jit import jit
 from zifbench.analysis.linkers import BREAK_A, MERGE_A, Linkers, find_linkers
 from zifbench.analysis.neighbours import pairs_kernel
@@ -106,8 +112,9 @@ def ring_bond_maxima(frames: FrameStream) -> tuple[FloatArray, IntArray]:
                     f"no intact imidazolate in {chunk.where(0)}; there are no ring bonds to follow"
                 )
         bonds = chunk.positions[:, np.roll(rings, -1, axis=1)] - chunk.positions[:, rings]
-        steps = np.einsum("tlkx,txy->tlky", bonds, inverse_cell(chunk.cell))
-        bonds -= np.einsum("tlkx,txy->tlky", np.round(steps), chunk.cell)
+        cells = reduced_cells(chunk.cell)
+        steps = np.einsum("tlkx,txy->tlky", bonds, inverse_cell(cells))
+        bonds -= np.einsum("tlkx,txy->tlky", np.round(steps), cells)
         maxima.append(np.linalg.norm(bonds, axis=3).max(axis=2))
     return np.concatenate(maxima), rings if rings is not None else np.zeros((0, 5), np.int64)
 

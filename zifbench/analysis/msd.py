@@ -75,9 +75,9 @@ def mean_square_displacement(
 ) -> MeanSquareDisplacement:
     """MSD_a(τ) = ⟨|r_i(t + τ) − r_i(t)|²⟩ over the atoms i of a and all origins t.
 
-    Positions may be wrapped or not: the path of an atom is the sum of its minimum-image steps from
-    frame to frame, which is also what a changing cell needs (von Bülow 2020). Every frame is an
-    origin; the memory holds one window, not the run.
+    Positions may be wrapped or not: the path of an atom is the sum of the minimum-image steps of
+    its wrapped position from frame to frame, which is what a changing cell needs (von Bülow
+    2020). Every frame is an origin; the memory holds one window, not the run.
 
     Args:
         frames: T frames evenly spaced in time, or a stream of pieces.
@@ -141,20 +141,23 @@ class _Walk:
 
     def __init__(self, *, remove_drift: bool) -> None:
         self.remove_drift = remove_drift
-        self.position: FloatArray | None = None  # last frame as it came, shape (N, 3)
+        self.position: FloatArray | None = None  # last frame, wrapped, shape (N, 3)
         self.path: FloatArray | None = None  # its displacement since the first frame
 
     def unwrap(self, frames: Frames) -> FloatArray:
         """Displacement since the first frame of the run in Å, shape (T, N, 3)."""
+        scaled = np.einsum("tnk,tkm->tnm", frames.positions, inverse_cell(frames.cell))
+        # whole cells that a position is away count in today's cell, not in that of its crossing
+        positions = frames.positions - np.einsum("tnk,tkm->tnm", np.floor(scaled), frames.cell)
         if self.position is None or self.path is None:
-            self.position, self.path = frames.positions[0], np.zeros_like(frames.positions[0])
-        steps = np.diff(frames.positions, axis=0, prepend=self.position[None])
+            self.position, self.path = positions[0], np.zeros_like(positions[0])
+        steps = np.diff(positions, axis=0, prepend=self.position[None])
         _minimum_image(steps, frames)
         if self.remove_drift:
             weights = frames.masses / frames.masses.sum()
             steps -= np.einsum("n,tnk->tk", weights, steps)[:, None]
-        path = self.path + np.cumsum(steps, axis=0)
-        self.position, self.path = frames.positions[-1], path[-1]
+        path: FloatArray = self.path + np.cumsum(steps, axis=0)
+        self.position, self.path = positions[-1], path[-1]
         return path
 
 
