@@ -94,6 +94,18 @@ def test_an_escaped_hydrogen_is_loose() -> None:
     assert series.count("loose hydrogen") == 1
 
 
+def test_a_structure_without_hydrogen_says_nothing_about_protons() -> None:
+    frames = _imidazolates((0, 0, 0), (6, 6, 6))
+    keep = frames.numbers != 1
+    bare = dataclasses.replace(
+        frames,
+        numbers=frames.numbers[keep],
+        masses=frames.masses[keep],
+        positions=frames.positions[:, keep],
+    )
+    assert linker_events(bare).events == ()
+
+
 def test_six_rings_and_wrong_composition_are_no_linkers() -> None:
     turn = 2 * np.pi * np.arange(6) / 6
     circle = 1.37 * np.stack([np.cos(turn), np.sin(turn), 0 * turn], axis=1)

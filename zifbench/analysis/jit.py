@@ -14,6 +14,9 @@ def jit(function: Kernel) -> Kernel:
     """Compile a loop with numba on first use: cached on disk, free of the interpreter lock.
 
     A typed stand-in for `numba.njit`, which carries no types that mypy could check.
+
+    numba's cache watches the file of the outer function only: after editing a loop that loops of
+    other files call (`pairs_kernel`, `ring_kernel`, …), delete `__pycache__` of this folder.
     """
     compiled: Kernel = numba.njit(cache=True, nogil=True)(function)
     return compiled

@@ -47,7 +47,7 @@ class Linkers:
         offsets: Cell of each ring atom that makes the ring contiguous, shape (L, 5, 3).
         merged: The ring has a bond to a C or N that is not its own, shape (L,).
         protonated: One of its N carries an H, shape (L,).
-        deprotonated: One of its C carries no H, shape (L,).
+        deprotonated: One of its C carries no H, shape (L,); never where the frame has no H.
         fragments: Atoms of each group of bonded C and N that is no such ring.
         loose_hydrogen: H atoms that no C or N is near to.
         n_expected: Linkers that the number of N atoms makes, N/2.
@@ -239,6 +239,7 @@ def _states(
             merged[ring] |= ring_of[j[p]] != ring
         if a == 0 and r < best[i[p]]:
             best[i[p]], owner[i[p]] = r, j[p]
+    any_hydrogen = (types == 0).any()  # a structure without H says nothing about protons
     hydrogens = np.zeros(len(types), np.int64)
     for atom in range(len(types)):
         if owner[atom] >= 0:
@@ -246,5 +247,5 @@ def _states(
     for ring in range(n_rings):
         for atom in rings[ring]:
             protonated[ring] |= types[atom] == 2 and hydrogens[atom] > 0
-            deprotonated[ring] |= types[atom] == 1 and hydrogens[atom] == 0
+            deprotonated[ring] |= any_hydrogen and types[atom] == 1 and hydrogens[atom] == 0
     return merged, protonated, deprotonated, np.flatnonzero((types == 0) & (owner < 0))
