@@ -1,1 +1,1 @@
-"""Pure functions from arrays to numbers: observables and their statistics."""
+"""Observables of frames and the statistics that give them error bars: arrays in, arrays out."""
