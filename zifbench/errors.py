@@ -20,6 +20,10 @@ class DataError(ZifbenchError, ValueError):
     """A frame file, label or array that cannot be used."""
 
 
+class NotDefinedError(DataError):
+    """An observable that these frames do not define, with the reason: reported, never guessed."""
+
+
 class ModelError(ZifbenchError, ValueError):
     """A model file that cannot be recognised, loaded or applied to the frames."""
 

@@ -1,0 +1,344 @@
+"""Moving-block bootstrap over frames and over replicas, for any observable, scalar or curve.
+
+A run is an array with frames first, shape (T, …): one number, one histogram or one curve a frame.
+Several runs of the same system are replicas. Frames that follow one another are correlated, so
+blocks of consecutive frames are drawn, not frames; whole replicas are drawn where their spread is
+what matters (ten glasses). Intervals are estimate ± t · standard error with as many degrees of
+freedom as there are blocks, because the percentiles of few blocks are too narrow.
+
+Source: Künsch, Ann. Stat. 17 (1989) 1217.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zifbench.analysis.timeseries import (
+    BLOCK_FACTOR,
+    MIN_BLOCKS,
+    as_series,
+    autocorrelation_time,
+    student_quantile,
+    unseen_by_blocks,
+)
+from zifbench.errors import DataError, NotDefinedError
+from zifbench.frames import FloatArray, IntArray
+
+Statistic = Callable[[FloatArray], npt.ArrayLike]
+_N_COMPONENTS = 10  # leading principal components searched for the slowest motion of a curve
+_N_MOTIONS = 3  # combinations of them whose autocorrelation time is looked at
+_MIN_REPLICAS = 3
+
+
+class Level(StrEnum):
+    """What is drawn: blocks of frames within each replica, or whole replicas."""
+
+    FRAMES = "frames"
+    REPLICAS = "replicas"
+
+
+@dataclass(frozen=True)
+class BootstrapEstimate:
+    """An observable with its bootstrap error; every array has the shape of the observable.
+
+    Attributes:
+        estimate: The observable of all frames. Where it or a resample is not finite (an empty
+            bin of a potential of mean force), the three arrays below are NaN: no error there.
+        standard_error: Standard deviation over resamples, corrected for the number of blocks.
+        low: Lower end of the confidence interval.
+        high: Upper end.
+        samples: The observable of each resample, shape (n_resamples, …), not corrected.
+        n_units: Blocks, or replicas, behind the error.
+        block_length: Frames a block; 0 where replicas were drawn.
+        reliable: Whether there are at least 8 units, of ten autocorrelation times each.
+    """
+
+    estimate: FloatArray
+    standard_error: FloatArray
+    low: FloatArray
+    high: FloatArray
+    samples: FloatArray
+    n_units: int
+    block_length: int
+    reliable: bool
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What to draw and how the scatter of the draws is to be scaled."""
+
+    level: Level
+    block_length: int
+    n_units: int
+    n_centres: int  # means about which the units scatter: degrees of freedom lost
+    scale: float
+    reliable: bool
+
+
+def slowest_tau(replicas: npt.ArrayLike | Sequence[npt.ArrayLike]) -> float:
+    """Autocorrelation time in frames of the slowest leading motion of an observable.
+
+    A scalar's own; for a curve the longest of the three combinations of its ten principal
+    components that remember most of themselves one frame later, because single bins hide the
+    motion behind counting noise. 1/2 for an observable that never changes. The replica with the
+    longest time counts.
+    """
+    return max(_slowest_tau(run) for run in as_replicas(replicas))
+
+
+def _slowest_tau(run: FloatArray) -> float:
+    flat = run.reshape(len(run), -1)
+    deviation = flat - flat.mean(0)
+    if not deviation.any():
+        return 0.5
+    if flat.shape[1] > 1:
+        deviation = _slow_motions(deviation)
+    return max(autocorrelation_time(x).tau for x in deviation.T)
+
+
+def _slow_motions(deviation: FloatArray) -> FloatArray:
+    """Projections of curves on the combinations of largest autocovariance at lag one."""
+    variance, vectors = np.linalg.eigh(deviation.T @ deviation / len(deviation))
+    kept = variance >= max(variance[-1] * 1e-10, variance[-_N_COMPONENTS:][0])
+    white = deviation @ (vectors[:, kept] / np.sqrt(variance[kept]))
+    lagged = white[1:].T @ white[:-1]
+    return np.asarray(white @ np.linalg.eigh(lagged + lagged.T)[1][:, -_N_MOTIONS:])
+
+
+def as_replicas(replicas: npt.ArrayLike | Sequence[npt.ArrayLike]) -> list[FloatArray]:
+    """One array is one run, a list or tuple of arrays several; checked to fit together.
+
+    Raises:
+        NotDefinedError: no run, or one of fewer than two frames.
+        DataError: values that are not finite, or runs whose observables differ in shape.
+    """
+    runs: list[Any] = list(replicas) if isinstance(replicas, list | tuple) else [replicas]
+    arrays = [as_series(run, name=f"replica {i}") for i, run in enumerate(runs)]
+    if not arrays:
+        raise NotDefinedError("bootstrap: no replicas, wanted at least one run")
+    for index, run in enumerate(arrays):
+        if run.shape[1:] != arrays[0].shape[1:]:
+            raise DataError(
+                f"replica {index}: observable of shape {run.shape[1:]}, wanted "
+                f"{arrays[0].shape[1:]} as in replica 0; use the same bins"
+            )
+    return arrays
+
+
+def bootstrap_mean(
+    replicas: npt.ArrayLike | Sequence[npt.ArrayLike],
+    *,
+    seed: int,
+    transform: Statistic | None = None,
+    level: Level | str = Level.FRAMES,
+    block_length: int | None = None,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+) -> BootstrapEstimate:
+    """Bootstrap of a mean over frames, or of any function of it.
+
+    RDF, PMF, coordination, angle density, variance and ratios are all functions of the mean of
+    something that each frame contributes. Replicas count by their frames.
+
+    Args:
+        replicas: Contributions of one run, shape (T, …), or a list of them.
+        seed: Seed of the random draws.
+        transform: Function of the mean contribution, shape (…), to the observable.
+        level: Draw blocks of frames ("frames") or whole replicas ("replicas").
+        block_length: Frames a block; ten times `slowest_tau` if not given.
+        n_resamples: Number of resamples.
+        confidence: Coverage wanted.
+
+    Raises:
+        NotDefinedError: too few frames for a block, or fewer than three replicas to draw from.
+        DataError: values that are not finite, or replicas that do not fit together.
+    """
+    runs = as_replicas(replicas)
+    plan = _plan(runs, Level(level), block_length)
+    means = resampled_means(
+        runs,
+        seed=seed,
+        block_length=plan.block_length if plan.level is Level.FRAMES else None,
+        n_resamples=n_resamples,
+    )
+    mean = sum(run.sum(0) for run in runs) / sum(len(run) for run in runs)
+    function = transform if transform is not None else _identity
+    samples = np.array([function(m) for m in means], dtype=float)
+    return _summary(np.asarray(function(mean), dtype=float), samples, plan, confidence)
+
+
+def bootstrap(
+    replicas: npt.ArrayLike | Sequence[npt.ArrayLike],
+    *,
+    statistic: Statistic,
+    seed: int,
+    level: Level | str = Level.FRAMES,
+    block_length: int | None = None,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+) -> BootstrapEstimate:
+    """Bootstrap of any statistic of the frames themselves, a median for instance.
+
+    As `bootstrap_mean`, but `statistic` gets the drawn frames of all replicas, shape (ΣT, …).
+    """
+    runs = as_replicas(replicas)
+    plan = _plan(runs, Level(level), block_length)
+    rng = np.random.default_rng(seed)
+    samples = [
+        statistic(np.concatenate(_drawn_frames(runs, plan, rng))) for _ in range(n_resamples)
+    ]
+    estimate = np.asarray(statistic(np.concatenate(runs)), dtype=float)
+    return _summary(estimate, np.array(samples, dtype=float), plan, confidence)
+
+
+def bootstrap_block_length(
+    replicas: npt.ArrayLike | Sequence[npt.ArrayLike], block_length: int | None = None
+) -> int:
+    """Frames a block that `bootstrap` and `bootstrap_mean` use for these runs."""
+    return _plan(as_replicas(replicas), Level.FRAMES, block_length).block_length
+
+
+def resampled_means(
+    runs: Sequence[FloatArray],
+    *,
+    seed: int,
+    block_length: int | None,
+    n_resamples: int,
+    n_frames: int | None = None,
+) -> FloatArray:
+    """Mean over all frames of each resample, shape (n_resamples, …).
+
+    Args:
+        runs: Replicas, each of shape (T_r, …).
+        seed: Seed of the random draws.
+        block_length: Frames a block, or None to draw whole replicas.
+        n_resamples: Number of resamples.
+        n_frames: Frames of a resample, blocks from all runs alike; as many as each run has if
+            not given.
+    """
+    rng = np.random.default_rng(seed)
+    if n_frames is not None:
+        return _means_of_length(runs, n_frames, block_length or 1, n_resamples, rng)
+    if block_length is None:
+        sums = np.array([run.sum(0) for run in runs])
+        lengths = np.array([len(run) for run in runs], dtype=float)
+        drawn = rng.integers(len(runs), size=(n_resamples, len(runs)))
+        frames = lengths[drawn].sum(1).reshape(-1, *[1] * (sums.ndim - 1))
+        return np.asarray(sums[drawn].sum(1) / frames, dtype=float)
+    total = sum(_resampled_sums(run, block_length, n_resamples, rng) for run in runs)
+    return np.asarray(total / sum(len(run) for run in runs), dtype=float)
+
+
+def _means_of_length(
+    runs: Sequence[FloatArray],
+    n_frames: int,
+    block_length: int,
+    n_resamples: int,
+    rng: np.random.Generator,
+) -> FloatArray:
+    """Means over `n_frames` frames, each block from a run drawn in proportion to its length."""
+    lengths = np.array([len(run) for run in runs])
+    running = [np.concatenate([np.zeros((1, *r.shape[1:])), np.cumsum(r, axis=0)]) for r in runs]
+    sums = np.zeros((n_resamples, *runs[0].shape[1:]))
+    for size in _block_sizes(n_frames, block_length):
+        drawn = rng.choice(len(runs), size=n_resamples, p=lengths / lengths.sum())
+        start = rng.integers(lengths[drawn] - size + 1)
+        for index, total in enumerate(running):
+            here = np.flatnonzero(drawn == index)
+            sums[here] += total[start[here] + size] - total[start[here]]
+    return np.asarray(sums / n_frames, dtype=float)
+
+
+def _resampled_sums(
+    run: FloatArray, block_length: int, n_resamples: int, rng: np.random.Generator
+) -> FloatArray:
+    """Sum over the frames of each resample of one run, by differences of a running sum."""
+    running = np.concatenate([np.zeros((1, *run.shape[1:])), np.cumsum(run, axis=0)])
+    sums = np.zeros((n_resamples, *run.shape[1:]))
+    for size in _block_sizes(len(run), block_length):
+        start = rng.integers(len(run) - size + 1, size=n_resamples)
+        sums += running[start + size] - running[start]
+    return sums
+
+
+def _block_sizes(n_frames: int, length: int) -> list[int]:
+    """Sizes of the blocks of one resample: as many frames as the run has, the last block cut."""
+    rest = n_frames % length
+    return [length] * (n_frames // length) + ([rest] if rest else [])
+
+
+def _drawn_frames(
+    runs: Sequence[FloatArray], plan: _Plan, rng: np.random.Generator
+) -> list[FloatArray]:
+    if plan.level is Level.REPLICAS:
+        return [runs[i] for i in rng.integers(len(runs), size=len(runs))]
+    return [run[_drawn_rows(len(run), plan.block_length, rng)] for run in runs]
+
+
+def _drawn_rows(n_frames: int, length: int, rng: np.random.Generator) -> IntArray:
+    starts = [(rng.integers(n_frames - n + 1), n) for n in _block_sizes(n_frames, length)]
+    return np.concatenate([np.arange(start, start + n) for start, n in starts])
+
+
+def _plan(runs: Sequence[FloatArray], level: Level, block_length: int | None) -> _Plan:
+    if level is Level.REPLICAS:
+        n = len(runs)
+        if n < _MIN_REPLICAS:
+            raise NotDefinedError(
+                f"bootstrap over replicas: {n} replicas, wanted at least {_MIN_REPLICAS}; draw "
+                "blocks of frames instead"
+            )
+        return _Plan(level, 0, n, 1, math.sqrt(n / (n - 1)), reliable=n >= MIN_BLOCKS)
+    shortest = min(len(run) for run in runs)
+    if block_length is not None:
+        if not 1 <= block_length <= shortest // 2:
+            raise NotDefinedError(
+                f"bootstrap: blocks of {block_length} frames, wanted 1 to {shortest // 2}, half "
+                "the shortest run"
+            )
+        return _frame_plan(runs, block_length, unseen=1.0, wanted=block_length)
+    tau = slowest_tau(runs)
+    wanted = math.ceil(BLOCK_FACTOR * tau)
+    # Few blocks are worse than short ones: keep about eight, and say that they are short.
+    n_frames = sum(len(run) for run in runs)
+    length = max(1, min(wanted, n_frames // MIN_BLOCKS, shortest // 2))
+    return _frame_plan(runs, length, unseen=unseen_by_blocks(tau, length), wanted=wanted)
+
+
+def _frame_plan(runs: Sequence[FloatArray], length: int, *, unseen: float, wanted: int) -> _Plan:
+    n_units = sum(len(run) // length for run in runs)
+    reliable = sum(len(run) // wanted for run in runs) >= MIN_BLOCKS
+    scale = math.sqrt(unseen * n_units / (n_units - len(runs)))
+    return _Plan(Level.FRAMES, length, n_units, len(runs), scale, reliable)
+
+
+def _summary(
+    estimate: FloatArray, samples: FloatArray, plan: _Plan, confidence: float
+) -> BootstrapEstimate:
+    if len(samples) < 2:
+        raise DataError(f"n_resamples: {len(samples)}, wanted at least 2, 1000 for an interval")
+    defined = np.isfinite(estimate) & np.isfinite(samples).all(0)
+    error = np.full(estimate.shape, np.nan)
+    error[defined] = plan.scale * samples[:, defined].std(axis=0, ddof=1)
+    reach = student_quantile(plan.n_units - plan.n_centres, confidence) * error
+    return BootstrapEstimate(
+        estimate=estimate,
+        standard_error=error,
+        low=estimate - reach,
+        high=estimate + reach,
+        samples=samples,
+        n_units=plan.n_units,
+        block_length=plan.block_length,
+        reliable=plan.reliable,
+    )
+
+
+def _identity(mean: FloatArray) -> FloatArray:
+    return mean
