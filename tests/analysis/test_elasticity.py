@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -8,6 +10,7 @@ from zifbench.analysis.elasticity import (
     bulk_modulus_from_volumes_estimate,
     bulk_modulus_from_volumes_GPa,
     cell_strains,
+    check_convergence,
     hill_estimate,
     stiffness_convergence,
     stiffness_estimate,
@@ -169,6 +172,21 @@ def test_convergence_ends_at_the_whole_run_with_shrinking_errors() -> None:
     np.testing.assert_allclose(track.stiffness_GPa[-1], stiffness_GPa(cells, temperature_K=T))
     first, last = (np.diag(track.standard_error_GPa[i]) for i in (0, -1))
     np.testing.assert_allclose(first / last, np.sqrt(8.0), rtol=0.35)
+
+
+def test_convergence_verdicts() -> None:
+    settings = {"temperature_K": T, "seed": 0, "n_points": 6, "n_resamples": 100}
+    cells = ensemble(KNOWN, ORTHORHOMBIC, 6000)
+    good = check_convergence(stiffness_convergence(cells, **settings), tolerance=0.05)
+    assert good.converged
+    assert "or better, none moving" in good.reason
+    short = check_convergence(stiffness_convergence(cells[:600], **settings), tolerance=0.05)
+    assert not short.converged
+    assert re.search(r"C\d\d is known to \d+ %", short.reason)
+    softer = np.concatenate([cells[:3000], ensemble(KNOWN / 2.0, ORTHORHOMBIC, 3000)])
+    moving = check_convergence(stiffness_convergence(softer, **settings), tolerance=0.5)
+    assert not moving.converged
+    assert re.search(r"C\d\d moved \d+\.\d errors since half the run", moving.reason)
 
 
 def test_runs_that_do_not_define_the_constants() -> None:

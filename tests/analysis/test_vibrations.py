@@ -13,7 +13,12 @@ from tests.analysis.test_hessian import spring_hessian
 from tests.published import published_file
 from zifbench.analysis.hessian import hessian_by_finite_differences, hessian_from_forces
 from zifbench.analysis.resampling import bootstrap_mean
-from zifbench.analysis.vibrations import density_of_states, normal_modes, velocity_spectra
+from zifbench.analysis.vibrations import (
+    density_of_states,
+    normal_modes,
+    velocities_by_differences,
+    velocity_spectra,
+)
 from zifbench.errors import DataError, NotDefinedError
 from zifbench.units import BOHR_A
 
@@ -204,6 +209,23 @@ def test_segments_use_every_frame_and_give_error_bars() -> None:
         velocity_spectra(spoiled, np.ones(4), time_step_fs=1.0, segment_frames=500)
     error = bootstrap_mean(spectrum.density, seed=0, block_length=2).standard_error
     assert np.all(error[1:-1] > 0.0)
+
+
+def test_velocities_by_differences() -> None:
+    t = 0.5 * np.arange(4001)
+    omega = 2 * np.pi * LIGHT_CM_FS * 3200.0
+    x = np.zeros((4001, 2, 3))
+    x[:, 0, 0] = 0.1 * np.sin(omega * t) / omega
+    v = velocities_by_differences(x, time_step_fs=0.5)
+    exact = 0.1 * np.cos(omega * (t[1:] - 0.25))
+    loss = (v[:, 0, 0] @ v[:, 0, 0]) / (exact @ exact)
+    assert loss == pytest.approx(np.sinc(omega * 0.25 / np.pi) ** 2, abs=1e-6)
+    assert 0.990 < loss < 0.994
+    x[100:, 1] += [15.4, 0.0, 0.0]
+    with pytest.raises(DataError, match="atom 1 jumps after frame 99; wanted unwrapped"):
+        velocities_by_differences(x, time_step_fs=0.5)
+    with pytest.raises(NotDefinedError, match="1 frames, wanted at least 2"):
+        velocities_by_differences(x[:1], time_step_fs=0.5)
 
 
 def test_bad_input() -> None:

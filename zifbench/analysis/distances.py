@@ -149,7 +149,7 @@ def noise_floor(
     if n_candidate_frames < length:
         raise NotDefinedError(
             f"noise floor: a candidate of {n_candidate_frames} frames is shorter than one block "
-            f"of {length} frames, ten autocorrelation times of the reference"
+            f"of {length} frames of the reference, ten autocorrelation times or more"
         )
     draws = np.random.SeedSequence(seed).generate_state(2)
     own = resampled_means(runs, seed=int(draws[0]), block_length=length, n_resamples=n_resamples)

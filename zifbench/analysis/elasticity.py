@@ -44,6 +44,19 @@ class StiffnessConvergence:
     standard_error_GPa: FloatArray
 
 
+@dataclass(frozen=True)
+class ConvergenceVerdict:
+    """Whether elastic constants are known well enough.
+
+    Attributes:
+        converged: Errors small enough and no trend left.
+        reason: One sentence with the constant that decides.
+    """
+
+    converged: bool
+    reason: str
+
+
 def cell_strains(cells: npt.ArrayLike) -> FloatArray:
     """Strain of each cell against the mean cell, in Voigt notation.
 
@@ -163,6 +176,36 @@ def stiffness_convergence(
         stiffness_GPa=np.array([e.estimate for e in estimates]),
         standard_error_GPa=np.array([e.standard_error for e in estimates]),
     )
+
+
+def check_convergence(track: StiffnessConvergence, *, tolerance: float = 0.1) -> ConvergenceVerdict:
+    """Judge C11 … C66 by their errors and by their change over the second half of the run.
+
+    Converged means: every relative standard error is at most `tolerance`, and no value differs
+    from the one at half the run by more than three of the errors it had there.
+
+    Args:
+        track: At least two lengths of one run.
+        tolerance: Largest relative standard error accepted.
+    """
+    value, error = (
+        np.diagonal(x, axis1=1, axis2=2) for x in (track.stiffness_GPa, track.standard_error_GPa)
+    )
+    half = (len(value) - 1) // 2
+    relative = error[-1] / value[-1]
+    change = np.abs(value[-1] - value[half]) / error[half]
+    loose, moving = int(np.argmax(relative)), int(np.argmax(change))
+    reasons = []
+    if relative[loose] > tolerance:
+        reasons.append(f"{_name(loose)} is known to {100 * relative[loose]:.0f} %")
+    if change[moving] > 3.0:
+        reasons.append(f"{_name(moving)} moved {change[moving]:.1f} errors since half the run")
+    passed = f"every C_ii to {100 * relative[loose]:.1f} % or better, none moving"
+    return ConvergenceVerdict(not reasons, "; ".join(reasons) or passed)
+
+
+def _name(index: int) -> str:
+    return f"C{index + 1}{index + 1}"
 
 
 def _upright(cells: FloatArray) -> FloatArray:

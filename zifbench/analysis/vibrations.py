@@ -14,6 +14,8 @@ from zifbench.errors import DataError, NotDefinedError
 from zifbench.frames import FloatArray
 from zifbench.units import PER_FS_IN_PER_CM, ROOT_EV_PER_A2_AMU_IN_PER_CM
 
+_MAX_SPEED_A_PER_FS = 0.5  # five standard deviations of hydrogen at 10 000 K
+
 
 @dataclass(frozen=True)
 class NormalModes:
@@ -114,6 +116,39 @@ def density_of_states(
         raise DataError("density of states: a wavenumber is NaN or infinite")
     z = (grid[:, None] - modes) / width_per_cm
     return np.asarray(np.exp(-0.5 * z**2).sum(1) / (width_per_cm * np.sqrt(2.0 * np.pi)))
+
+
+def velocities_by_differences(
+    positions: npt.NDArray[np.floating], *, time_step_fs: float
+) -> FloatArray:
+    """Velocities halfway between frames, for runs that kept positions only.
+
+    v(t + dt/2) = [r(t + dt) - r(t)] / dt. In a spectrum the power at ν is low by
+    (sin x / x)², x = π c ν dt: by 1 % at 3200 cm⁻¹ and 0.5 fs, by 3 % at 1 fs.
+
+    Args:
+        positions: Unwrapped positions in Å, shape (T, N, 3).
+        time_step_fs: Time between frames.
+
+    Returns:
+        Velocities in Å/fs, shape (T - 1, N, 3).
+
+    Raises:
+        NotDefinedError: one frame.
+        DataError: a step that no atom can take, as across a cell boundary.
+    """
+    if not time_step_fs > 0.0:
+        raise DataError(f"time_step_fs: {time_step_fs}, wanted a positive time")
+    if len(positions) < 2:
+        raise NotDefinedError(f"velocities: {len(positions)} frames, wanted at least 2")
+    velocities = np.diff(np.asarray(positions, dtype=float), axis=0) / time_step_fs
+    if velocities.size and not np.abs(velocities).max() < _MAX_SPEED_A_PER_FS:
+        frame, atom, _ = np.argwhere(~(np.abs(velocities) < _MAX_SPEED_A_PER_FS))[0]
+        raise DataError(
+            f"velocities: atom {atom} jumps after frame {frame}; wanted unwrapped positions and "
+            "the true time between frames"
+        )
+    return np.asarray(velocities, dtype=float)
 
 
 def velocity_spectra(
