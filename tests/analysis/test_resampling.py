@@ -89,6 +89,17 @@ def test_replicas_of_unequal_length_count_by_their_frames() -> None:
     assert (over.estimate, over.n_units) == (pytest.approx(x.mean()), 3)
 
 
+def test_single_frames_are_replicas() -> None:
+    """Ten glasses of one frame each: the standard error is s/√10, the interval Student's."""
+    glasses = np.random.default_rng(0).normal(size=(10, 1))
+    e = bootstrap_mean(list(glasses), level="replicas", seed=0, n_resamples=20_000)
+    error = glasses.std(ddof=1) / np.sqrt(10.0)
+    assert float(e.standard_error) == pytest.approx(error, rel=0.02)
+    assert float(e.high - e.estimate) == pytest.approx(2.262 * error, rel=0.02)
+    with pytest.raises(NotDefinedError, match="replica 0: 1 frames, wanted a time series"):
+        bootstrap_mean(list(glasses), seed=0)
+
+
 def test_same_seed_same_result_and_the_input_stays() -> None:
     x = ar1(tau=2.0, n_frames=500, n_series=1, seed=1)[0]
     before = x.copy()
@@ -109,9 +120,11 @@ def test_a_bin_that_a_resample_leaves_empty_has_no_error_and_the_others_do() -> 
     assert np.isfinite(e.estimate[1])
 
 
-def test_a_constant_observable_has_no_error() -> None:
-    e = bootstrap_mean(np.full(100, 4.0), seed=0)
-    assert (float(e.estimate), float(e.standard_error)) == (4.0, 0.0)
+@pytest.mark.parametrize("value", [4.0, 0.1])  # 0.1: the mean is not the value, by rounding
+def test_a_constant_observable_has_no_error(value: float) -> None:
+    e = bootstrap_mean(np.full(100, value), seed=0)
+    assert float(e.estimate) == pytest.approx(value, rel=1e-14)
+    assert float(e.standard_error) < 1e-14
 
 
 def test_too_short_a_run_is_marked() -> None:

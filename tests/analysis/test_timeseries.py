@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.analysis.synthetic import ar1, ar1_tau
+from tests.analysis.synthetic import ar1, ar1_tau, vibration
 from zifbench.analysis.timeseries import (
     autocorrelation,
     autocorrelation_time,
@@ -78,6 +78,21 @@ def test_95_percent_intervals_cover_the_truth(tau: float, n_frames: int) -> None
     runs = ar1(tau=tau, n_frames=n_frames, n_series=1000, seed=int(11 + tau))
     estimates = [mean_estimate(x) for x in runs]
     assert 0.93 <= np.mean([e.low <= 0.0 <= e.high for e in estimates]) <= 0.97
+
+
+@pytest.mark.parametrize(("period", "decay"), [(20.0, 50.0), (7.0, 300.0)])
+def test_vibrations_do_not_hide_a_slow_motion_below_them(period: float, decay: float) -> None:
+    """As potential energy and pressure have them: a quarter of the variance is slow."""
+    n_frames = 10_000
+    fast = vibration(period=period, decay=decay, n_frames=n_frames, n_series=1000, seed=11)
+    slow = ar1(tau=15.0, n_frames=n_frames, n_series=1000, seed=12)
+    estimates = [mean_estimate(x) for x in fast + 0.5 * slow]
+    assert 0.93 <= np.mean([e.low <= 0.0 <= e.high for e in estimates]) <= 0.97
+
+
+def test_the_error_of_a_mere_vibration_is_not_too_small() -> None:
+    runs = vibration(period=20.0, decay=50.0, n_frames=5000, n_series=300, seed=3)
+    assert np.mean([(e := mean_estimate(x)).low <= 0.0 <= e.high for x in runs]) >= 0.94
 
 
 def test_standard_error_is_the_scatter_of_repeated_runs() -> None:

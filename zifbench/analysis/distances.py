@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.stats
 
-from zifbench.analysis.resampling import as_replicas, bootstrap_block_length, resampled_means
+from zifbench.analysis.resampling import as_replicas, automatic_block_length, resampled_means
 from zifbench.errors import DataError, NotDefinedError
 from zifbench.frames import FloatArray
 
@@ -145,7 +145,7 @@ def noise_floor(
         DataError: values that are not finite, or replicas that do not fit together.
     """
     runs = as_replicas(reference)
-    length = bootstrap_block_length(runs, block_length)
+    length = block_length or automatic_block_length(runs, shortest_use=n_candidate_frames)
     if n_candidate_frames < length:
         raise NotDefinedError(
             f"noise floor: a candidate of {n_candidate_frames} frames is shorter than one block "

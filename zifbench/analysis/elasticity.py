@@ -77,7 +77,8 @@ def cell_strains(cells: npt.ArrayLike) -> FloatArray:
 def stiffness_GPa(cells: npt.ArrayLike, *, temperature_K: float) -> FloatArray:
     """Isothermal elastic constants C = S⁻¹ with S = ⟨V⟩/(kT) cov(e), shape (6, 6).
 
-    The axes are those of `cell_strains`.
+    The axes are those of `cell_strains`. The inverse of a noisy covariance is too large: with n
+    independent frames by a share of about 7/n.
 
     Args:
         cells: Cell vectors as rows in Å, shape (T, 3, 3), from a run with a fully flexible cell.

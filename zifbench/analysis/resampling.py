@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from zifbench.analysis.timeseries import (
     BLOCK_FACTOR,
+    MAX_BLOCKS,
     MIN_BLOCKS,
     as_series,
     autocorrelation_time,
@@ -35,7 +36,6 @@ Statistic = Callable[[FloatArray], npt.ArrayLike]
 _N_COMPONENTS = 10  # leading principal components searched for the slowest motion of a curve
 _N_MOTIONS = 3  # combinations of them whose autocorrelation time is looked at
 _MIN_REPLICAS = 3
-_MAX_BLOCKS = 250  # 250 give the error to 4 %
 
 
 class Level(StrEnum):
@@ -96,9 +96,9 @@ def slowest_tau(replicas: npt.ArrayLike | Sequence[npt.ArrayLike]) -> float:
 
 def _slowest_tau(run: FloatArray) -> float:
     flat = run.reshape(len(run), -1)
-    deviation = flat - flat.mean(0)
-    if not deviation.any():
+    if not np.ptp(flat, axis=0).any():
         return 0.5
+    deviation = flat - flat.mean(0)
     if flat.shape[1] > 1:
         deviation = _slow_motions(deviation)
     return max(autocorrelation_time(x).tau for x in deviation.T)
@@ -113,15 +113,19 @@ def _slow_motions(deviation: FloatArray) -> FloatArray:
     return np.asarray(white @ np.linalg.eigh(lagged + lagged.T)[1][:, -_N_MOTIONS:])
 
 
-def as_replicas(replicas: npt.ArrayLike | Sequence[npt.ArrayLike]) -> list[FloatArray]:
+def as_replicas(
+    replicas: npt.ArrayLike | Sequence[npt.ArrayLike], *, min_frames: int = 2
+) -> list[FloatArray]:
     """One array is one run, a list or tuple of arrays several; checked to fit together.
 
     Raises:
-        NotDefinedError: no run, or one of fewer than two frames.
+        NotDefinedError: no run, or one of fewer than `min_frames` frames.
         DataError: values that are not finite, or runs whose observables differ in shape.
     """
     runs: list[Any] = list(replicas) if isinstance(replicas, list | tuple) else [replicas]
-    arrays = [as_series(run, name=f"replica {i}") for i, run in enumerate(runs)]
+    arrays = [
+        as_series(run, name=f"replica {i}", min_frames=min_frames) for i, run in enumerate(runs)
+    ]
     if not arrays:
         raise NotDefinedError("bootstrap: no replicas, wanted at least one run")
     for index, run in enumerate(arrays):
@@ -161,7 +165,7 @@ def bootstrap_mean(
         NotDefinedError: too few frames for a block, or fewer than three replicas to draw from.
         DataError: values that are not finite, or replicas that do not fit together.
     """
-    runs = as_replicas(replicas)
+    runs = as_replicas(replicas, min_frames=_min_frames(Level(level)))
     plan = _plan(runs, Level(level), block_length)
     means = resampled_means(
         runs,
@@ -189,7 +193,7 @@ def bootstrap(
 
     As `bootstrap_mean`, but `statistic` gets the drawn frames of all replicas, shape (ΣT, …).
     """
-    runs = as_replicas(replicas)
+    runs = as_replicas(replicas, min_frames=_min_frames(Level(level)))
     plan = _plan(runs, Level(level), block_length)
     rng = np.random.default_rng(seed)
     samples = [
@@ -199,11 +203,25 @@ def bootstrap(
     return _summary(estimate, np.array(samples, dtype=float), plan, confidence)
 
 
-def bootstrap_block_length(
-    replicas: npt.ArrayLike | Sequence[npt.ArrayLike], block_length: int | None = None
+def automatic_block_length(runs: Sequence[FloatArray], *, shortest_use: int | None = None) -> int:
+    """Frames a block: ten times `slowest_tau`, more where 32 blocks would do, at most an eighth.
+
+    Args:
+        runs: Replicas, each of shape (T_r, …).
+        shortest_use: Frames of the shortest resample that is to be made of such blocks; all
+            frames of the runs if not given.
+    """
+    return _automatic_length(runs, math.ceil(BLOCK_FACTOR * slowest_tau(runs)), shortest_use)
+
+
+def _automatic_length(
+    runs: Sequence[FloatArray], wanted: int, shortest_use: int | None = None
 ) -> int:
-    """Frames a block that `bootstrap` and `bootstrap_mean` use for these runs."""
-    return _plan(as_replicas(replicas), Level.FRAMES, block_length).block_length
+    # Few blocks are worse than short ones: keep about eight.
+    n_frames = sum(len(run) for run in runs)
+    longest = min(n_frames // MIN_BLOCKS, *(len(run) // 2 for run in runs))
+    enough = min(n_frames, shortest_use or n_frames) // MAX_BLOCKS
+    return max(1, min(max(wanted, enough), longest))
 
 
 def resampled_means(
@@ -288,6 +306,11 @@ def _drawn_rows(n_frames: int, length: int, rng: np.random.Generator) -> IntArra
     return np.concatenate([np.arange(start, start + n) for start, n in starts])
 
 
+def _min_frames(level: Level) -> int:
+    """Replicas may be single frames, such as the published glasses."""
+    return 1 if level is Level.REPLICAS else 2
+
+
 def _plan(runs: Sequence[FloatArray], level: Level, block_length: int | None) -> _Plan:
     if level is Level.REPLICAS:
         n = len(runs)
@@ -307,11 +330,7 @@ def _plan(runs: Sequence[FloatArray], level: Level, block_length: int | None) ->
         return _frame_plan(runs, block_length, unseen=1.0, wanted=block_length)
     tau = slowest_tau(runs)
     wanted = math.ceil(BLOCK_FACTOR * tau)
-    n_frames = sum(len(run) for run in runs)
-    # Few blocks are worse than short ones: keep about eight, and say that they are short. More
-    # than 250 only cost time.
-    longest = min(n_frames // MIN_BLOCKS, shortest // 2)
-    length = max(1, min(max(wanted, n_frames // _MAX_BLOCKS), longest))
+    length = _automatic_length(runs, wanted)
     return _frame_plan(runs, length, unseen=unseen_by_blocks(tau, length), wanted=wanted)
 
 

@@ -18,10 +18,11 @@ import scipy.stats
 from zifbench.errors import DataError, NotDefinedError
 from zifbench.frames import FloatArray, IntArray
 
-WINDOW_FACTOR = 5.0  # Sokal's rule: stop the sum at the first lag beyond 5 tau
-BLOCK_FACTOR = 10.0  # block length in tau
+WINDOW_FACTOR = 5.0  # stop the sum at the first lag beyond 5 times the sum of |rho|
+BLOCK_FACTOR = 10.0  # least block length in tau
+MAX_BLOCKS = 32  # long blocks see slow motion under fast vibrations that tau may miss
 MIN_BLOCKS = 8  # below this the error of the error, 1/sqrt(2 (n - 1)), exceeds a quarter
-_RELIABLE_LENGTH = 50.0  # series shorter than 50 tau give a tau that is too small
+_RELIABLE_WINDOWS = 5.0  # series shorter than 5 windows give a tau that is too small
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class AutocorrelationTime:
         tau: Integrated autocorrelation time in frames, at least 1/2.
         window: Lag in frames at which the sum was stopped.
         n_frames: Length N of the series.
-        reliable: Whether N is at least 50 tau; a tau from less is a lower limit.
+        reliable: Whether N is at least five windows (25 tau where the decay is smooth); a tau from
+            less is a lower limit.
     """
 
     tau: float
@@ -85,17 +87,19 @@ class BlockErrors:
     uncertainty: FloatArray
 
 
-def as_series(values: npt.ArrayLike, *, name: str = "series") -> FloatArray:
+def as_series(values: npt.ArrayLike, *, name: str = "series", min_frames: int = 2) -> FloatArray:
     """A float array with frames first, refused where a statistic would be meaningless.
 
     Raises:
-        NotDefinedError: fewer than two frames.
+        NotDefinedError: fewer than `min_frames` frames.
         DataError: a value that is not finite.
     """
     series = np.asarray(values, dtype=float)
-    if series.ndim == 0 or len(series) < 2:
+    if series.ndim == 0 or len(series) < min_frames:
         count = 1 if series.ndim == 0 else len(series)
-        raise NotDefinedError(f"{name}: {count} frames, wanted a time series of at least 2")
+        raise NotDefinedError(
+            f"{name}: {count} frames, wanted a time series of at least {min_frames}"
+        )
     if not np.isfinite(series).all():
         frame = int(np.argwhere(~np.isfinite(series))[0][0])
         raise DataError(f"{name}: NaN or infinite in frame {frame}; leave that frame out knowingly")
@@ -139,9 +143,11 @@ def autocorrelation(values: npt.ArrayLike) -> FloatArray:
 
 
 def autocorrelation_time(values: npt.ArrayLike) -> AutocorrelationTime:
-    """Integrated autocorrelation time with Sokal's automatic window.
+    """Integrated autocorrelation time with an automatic window.
 
-    tau(W) = 1/2 + Σ_{k=1..W} rho(k); W is the smallest lag with W >= 5 tau(W). A value below 1/2
+    tau(W) = 1/2 + Σ_{k=1..W} rho(k); W is the smallest lag with W >= 5 (1/2 + Σ_{k=1..W} |rho(k)|).
+    For a smooth decay this is Sokal's rule. With the modulus the window outlasts vibrations, whose
+    rho changes sign: Sokal's own rule stops within their first period. A value below 1/2
     (anticorrelated frames) is returned as 1/2, so that no error bar profits from it.
 
     Args:
@@ -154,15 +160,13 @@ def autocorrelation_time(values: npt.ArrayLike) -> AutocorrelationTime:
     Comput. Sci. 5 (2010) 65.
     """
     rho = autocorrelation(values)
-    running = np.cumsum(rho) - 0.5
-    wide_enough = np.arange(len(rho)) >= WINDOW_FACTOR * running
+    wide_enough = np.arange(len(rho)) >= WINDOW_FACTOR * (np.cumsum(np.abs(rho)) - 0.5)
     window = int(np.argmax(wide_enough)) if wide_enough.any() else len(rho) - 1
-    tau = max(0.5, float(running[window]))
     return AutocorrelationTime(
-        tau=tau,
+        tau=max(0.5, float(rho[: window + 1].sum() - 0.5)),
         window=window,
         n_frames=len(rho),
-        reliable=bool(wide_enough.any()) and len(rho) >= _RELIABLE_LENGTH * tau,
+        reliable=bool(wide_enough.any()) and len(rho) >= _RELIABLE_WINDOWS * window,
     )
 
 
@@ -216,9 +220,9 @@ def block_errors(values: npt.ArrayLike) -> BlockErrors:
 def mean_estimate(values: npt.ArrayLike, *, confidence: float = 0.95) -> MeanEstimate:
     """Mean of a correlated series with a confidence interval that holds for few blocks, too.
 
-    The series is cut into blocks of at least ten autocorrelation times (never fewer than eight
-    blocks, and then the result is marked unreliable); the interval is mean ± t(n - 1) s/√n of the
-    n block means.
+    The series is cut into at most 32 blocks of at least ten autocorrelation times (never fewer
+    than eight blocks, and then the result is marked unreliable); the interval is
+    mean ± t(n - 1) s/√n of the n block means.
 
     Args:
         values: One number a frame, equally spaced in time, shape (N,).
@@ -238,7 +242,7 @@ def mean_estimate(values: npt.ArrayLike, *, confidence: float = 0.95) -> MeanEst
         return MeanEstimate(mean, 0.0, mean, mean, n, float(n), reliable=True)
     time = autocorrelation_time(series)
     wanted = int(len(series) / max(1.0, BLOCK_FACTOR * time.tau))
-    n_blocks = max(MIN_BLOCKS, wanted)
+    n_blocks = max(MIN_BLOCKS, min(wanted, MAX_BLOCKS))
     scatter = float(block_means(series, n_blocks).std(ddof=1)) / math.sqrt(n_blocks)
     error = scatter * math.sqrt(unseen_by_blocks(time.tau, len(series) / n_blocks))
     reach = student_quantile(n_blocks - 1, confidence) * error
