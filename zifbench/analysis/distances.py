@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.stats
 
-from zifbench.analysis.resampling import as_replicas, automatic_block_length, resampled_means
+from zifbench.analysis.draws import resampled_means
+from zifbench.analysis.resampling import as_replicas, automatic_block_length
 from zifbench.errors import DataError, NotDefinedError
 from zifbench.frames import FloatArray
 
