@@ -1,1 +1,1 @@
-"""Observables of frames and the statistics that give them error bars: arrays in, arrays out."""
+"""Pure functions from arrays to numbers: observables and their statistics."""
