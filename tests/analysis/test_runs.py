@@ -1,0 +1,201 @@
+"""Observables of whole runs: published numbers, error bars, and what is not defined."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.analysis.structures import crystal, glasses
+from zifbench.analysis.observables import OBSERVABLES, Observable, Observation, Series, Settings
+from zifbench.analysis.runs import Run, observe
+from zifbench.errors import NotDefinedError
+from zifbench.frames import Frames
+
+WARM = Settings(temperature_K=300.0)
+
+
+def run_of(*files: Frames) -> Run:
+    return Run("run", tuple((frames,) for frames in files))
+
+
+def ten_glasses() -> Run:
+    frames = glasses()
+    return run_of(*(frames[k] for k in range(len(frames))))
+
+
+@pytest.fixture
+def series(zif4) -> Frames:
+    """Twenty frames 2 fs apart: the bundled crystal, shaken, in a cell that breathes."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(scale=0.02, size=(20, zif4.n_atoms, 3))
+    strain = np.eye(3) + rng.normal(scale=0.003, size=(20, 3, 3))
+    return Frames(
+        numbers=zif4.numbers,
+        masses=zif4.masses,
+        pbc=zif4.pbc,
+        positions=(zif4.positions[:1] + noise) @ strain,
+        cell=zif4.cell[:1] @ strain,
+        time_fs=2.0 * np.arange(20),
+        source="shaken",
+    )
+
+
+@pytest.mark.published
+def test_the_crystal():
+    run = run_of(crystal())
+    coordination = observe(run, OBSERVABLES["coordination"], WARM)
+    assert coordination.values["zn_n"].value == 4.0
+    rings = observe(run, OBSERVABLES["rings"], WARM).curves["ring_sizes"]
+    found = dict(zip(rings.curve.x, rings.y, strict=True))
+    assert {size: n for size, n in found.items() if n} == {8: 4, 12: 16, 16: 32}
+    pores = observe(run, OBSERVABLES["pores"], WARM).values["pore_volume"]
+    assert pores.value == pytest.approx(52.4, abs=0.1)
+    assert pores.interval_95 is None  # one frame tells nothing of its scatter
+
+
+@pytest.mark.published
+def test_the_ten_glasses_are_ten_samples():
+    run = ten_glasses()
+    value = observe(run, OBSERVABLES["coordination"], WARM).values["zn_n"]
+    assert value.value == pytest.approx(3.93125, abs=1e-9)
+    assert (value.n, value.n_of) == (10, "files")
+    assert value.interval_95[0] < 3.93125 < value.interval_95[1] < 4.0
+    pores = observe(run, OBSERVABLES["pores"], WARM).values["pore_volume"]
+    assert pores.value == pytest.approx(66.95, abs=0.1)
+    broken = observe(run, OBSERVABLES["linkers"], WARM)
+    assert broken.values["broken"].value == 0.0
+    assert broken.events == ()
+    rings = observe(run, OBSERVABLES["rings"], WARM).curves["ring_sizes"]
+    published = [0, 0, 1.5, 2.4, 2.1, 6.9, 5.1, 8.2, 2.3, 2.1, 2.3, 0.2, 0.4, 0, 0, 0]
+    assert rings.y == pytest.approx(published, abs=1e-9)
+
+
+@pytest.mark.published
+def test_the_first_peak_of_the_glasses_with_its_band():
+    curve = observe(ten_glasses(), OBSERVABLES["rdf"], WARM).curves["zn_n_g"]
+    assert curve.y.max() == pytest.approx(43.2, abs=0.1)  # at the published bin of 0.01 Å
+    peak = int(np.argmax(curve.y))
+    assert curve.low[peak] < curve.y[peak] < curve.high[peak]
+
+
+@pytest.mark.parametrize("name", OBSERVABLES)
+def test_each_observable_of_a_series(series, name):
+    """What a short flexible series of ZIF-4 defines: all but P(V) and the elastic tensor."""
+    undefined = {"equation_of_state": "no stress", "elasticity": "wanted at least 64"}
+    if name in undefined:
+        with pytest.raises(NotDefinedError, match=undefined[name]):
+            observe(run_of(series), OBSERVABLES[name], WARM)
+        return
+    found = observe(run_of(series), OBSERVABLES[name], WARM)
+    assert found.values or found.curves
+    for value in found.values.values():
+        assert np.isfinite(value.value)
+        if value.n_of == "frames":
+            assert value.interval_95[0] <= value.value <= value.interval_95[1]
+    for curve in found.curves.values():
+        assert curve.y.shape == curve.curve.x.shape == curve.low.shape
+    for rows in found.series.values():
+        assert [len(row.values) for row in rows] == [20]
+
+
+def test_blocks_give_the_curve_of_all_frames(series):
+    """Angles are normalised after the mean over blocks, not before."""
+    whole = OBSERVABLES["angles"].function(series, WARM).curves["n_zn_n"]
+    assert whole.of_mean is not None
+    found = observe(run_of(series), OBSERVABLES["angles"], WARM).curves["n_zn_n"]
+    assert found.y == pytest.approx(whole.of_mean(whole.y), abs=1e-12)
+
+
+def test_the_interval_of_files_is_that_of_independent_samples(series):
+    numbers = {"a": 1.0, "b": 2.0, "c": 6.0}
+    files = [dataclasses.replace(series, source="a"), dataclasses.replace(series[:5], source="b")]
+    files.append(dataclasses.replace(series[:1], source="c"))
+    table = Observable(
+        "x", lambda f, s: Observation({"x": Series("x", "", np.full(len(f), numbers[f.source]))})
+    )
+    value = observe(run_of(*files), table, WARM).values["x"]
+    assert (value.value, value.n, value.n_of) == (3.0, 3, "files")  # every file counts the same
+    reach = 4.3027 * np.std([1, 2, 6], ddof=1) / np.sqrt(3)
+    assert value.interval_95 == pytest.approx((3 - reach, 3 + reach), rel=0.1)  # 1000 resamples
+
+
+def test_elastic_moduli_of_a_breathing_cell(series):
+    rng = np.random.default_rng(1)
+    cell = series.cell[0] @ (np.eye(3) + rng.normal(scale=0.003, size=(80, 3, 3)))
+    frames = dataclasses.replace(
+        series, positions=np.tile(series.positions[:1], (80, 1, 1)), cell=cell, time_fs=None
+    )
+    hill = observe(run_of(frames), OBSERVABLES["elasticity"], WARM).values
+    assert {"bulk_modulus_hill", "young_modulus_hill", "shear_modulus_hill"} < set(hill)
+    reuss = observe(run_of(frames), OBSERVABLES["volume_fluctuations"], WARM).values
+    value = reuss["bulk_modulus_volume"]
+    assert value.interval_95[0] < value.value < value.interval_95[1]
+
+
+def stressed(zif4: Frames, scale: float, pressure: float) -> Frames:
+    return dataclasses.replace(
+        zif4[0], cell=zif4.cell[:1] * scale, stress=-pressure * np.eye(3)[None], source=f"{scale}"
+    )
+
+
+def test_pressure_against_volume(zif4):
+    from zifbench.analysis.eos import birch_murnaghan_pressure_GPa
+    from zifbench.units import EV_PER_A3_IN_GPA
+
+    v0 = float(zif4.volume[0])
+    scales = np.array([0.98, 0.99, 1.0, 1.01, 1.02]) ** (1 / 3)
+    pressures = birch_murnaghan_pressure_GPa(
+        v0 * scales**3, bulk_modulus_GPa=1.7, equilibrium_volume_A3=v0
+    )
+    files = [
+        stressed(zif4, s, p / EV_PER_A3_IN_GPA) for s, p in zip(scales, pressures, strict=True)
+    ]
+    found = observe(run_of(*files), OBSERVABLES["equation_of_state"], Settings())
+    assert found.values["bulk_modulus_eos"].value == pytest.approx(1.7, rel=1e-6)
+    assert "no temperature" in str(found.values["bulk_modulus_eos"].note)
+    warm = observe(run_of(*files), OBSERVABLES["equation_of_state"], Settings(temperature_K=10.0))
+    assert warm.values["density_eos"].value < found.values["density_eos"].value
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("coordination", {"pbc": np.zeros(3, bool)}, "not periodic"),
+        ("density", {"cell": np.zeros((1, 3, 3))}, "zero volume"),
+        ("rdf", {"positions": np.full((1, 272, 3), np.nan)}, "NaN"),
+        ("rdf", {"cell": 9.0 * np.eye(3)[None]}, "shortest lattice vector"),
+        ("rings", {"numbers": np.full(272, 6)}, "no Zn"),
+        ("linkers", {"numbers": np.full(272, 30)}, "no C atoms"),
+        ("pmf", {}, "temperature"),
+        ("msd", {}, "at least two frames"),
+        ("bonds", {}, "at least two frames"),
+        ("elasticity", {}, "temperature"),
+    ],
+)
+def test_not_defined_has_a_reason(zif4, name, change, reason):
+    frames = dataclasses.replace(zif4[0], **change)
+    with pytest.raises(NotDefinedError, match=reason):
+        observe(run_of(frames), OBSERVABLES[name], Settings())
+
+
+def test_a_series_without_times(series):
+    timeless = dataclasses.replace(series, time_fs=None)
+    with pytest.raises(NotDefinedError, match="carries no times"):
+        observe(run_of(timeless), OBSERVABLES["msd"], Settings())
+    given = observe(run_of(timeless), OBSERVABLES["msd"], Settings(frame_interval_fs=2.0))
+    assert given.curves["zn_msd"].curve.x[1] == pytest.approx(0.002)
+
+
+def test_different_atoms_in_one_file_are_no_trajectory(series):
+    run = Run("run", ((series, series[:1]),))
+    with pytest.raises(NotDefinedError, match="no trajectory"):
+        observe(run, OBSERVABLES["msd"], WARM)
+    assert observe(run, OBSERVABLES["coordination"], WARM).values["zn_n"].n == 21
+
+
+def test_progress_counts_every_frame(series):
+    done: list[int] = []
+    observe(run_of(series, series[:3]), OBSERVABLES["coordination"], WARM, done.append)
+    assert sum(done) == 23
