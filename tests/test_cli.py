@@ -42,7 +42,14 @@ def test_version():
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["leaderboard", "show"], ["evaluate", "--help"], ["models"]]
+    "command",
+    [
+        ["--help"],
+        ["leaderboard", "show"],
+        ["evaluate", "--help"],
+        ["analyse", "--help"],
+        ["models"],
+    ],
 )
 def test_light_commands_import_nothing_heavy(command, tmp_path):
     """Half a second to the prompt: no torch, no nequip, no numpy."""

@@ -21,6 +21,8 @@ from zifbench.frames import FloatArray, Frames
 _SET_KEYS = frozenset({"level_of_theory", "licence", "license", "citation"})
 _ARRAY_KEYS = ("step", "time_fs")
 _ASE_TIME_FS = 1.0 / ase.units.fs  # ASE's unit of time in fs
+# Suffixes that ASE does not know; its reader takes the elements from the masses.
+_FORMATS = {".lmp": "lammps-data"}
 # What ASE's many readers raise on a file that is damaged or not theirs.
 _READ_ERRORS = (
     OSError,
@@ -57,6 +59,8 @@ def read_frames(path: str | Path, *, file_format: str | None = None) -> list[Fra
         raise DataError(f"{path} {what}; give a file of frames that ASE reads")
     if path.suffix in {".xyz", ".extxyz"}:
         _check_last_line(path)
+    if file_format is None:
+        file_format = _FORMATS.get(path.suffix)
     return list(_grouped(_iread(path, file_format), source=printable(path.name)))
 
 

@@ -131,6 +131,60 @@ def evaluate(
 
 
 @app.command()
+def analyse(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN…",
+            help="FILE, or NAME=FILE,FILE… for several independent samples of the same thing "
+            "(patterns with * too): any frames ASE reads, or a bundled name.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Directory of the analysis.")] = Path("analysis"),
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="A run to compare with, written in the same way. Repeat for several."),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="In K; free energies and elastic moduli need it."),
+    ] = None,
+    frame_interval: Annotated[
+        float | None, typer.Option(help="Time between frames in fs, where the frames have none.")
+    ] = None,
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="ASE's name of the format of all files.")
+    ] = None,
+    spheres: Annotated[bool, typer.Option("--spheres", help="The largest spheres too.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier analysis in --out.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Analyse structures or trajectories: all observables of the glass, with error bars."""
+    from zifbench import console
+    from zifbench.analysis.observables import Settings
+    from zifbench.reports.analyse import analyse as run
+
+    analysis = run(
+        runs,
+        out,
+        references=reference or (),
+        file_format=file_format,
+        settings=Settings(temperature, frame_interval, seed),
+        spheres=spheres,
+        overwrite=overwrite,
+        progress=console.progress_bar,
+    )
+    if as_json:
+        typer.echo(analysis.model_dump_json(indent=1))
+        return
+    console.show_analysis(analysis)
+    console.out.print(f"report: {out / 'report.html'}", soft_wrap=True)
+
+
+@app.command()
 def tasks(as_json: Json = False) -> None:
     """List what can be run, and how long each task is."""
     from zifbench import console

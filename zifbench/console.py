@@ -16,7 +16,9 @@ from zifbench.formatting import format_interval, format_value
 if TYPE_CHECKING:
     from zifbench.benchmark.result import Measurement, Result
     from zifbench.leaderboard.entries import Entry
+    from zifbench.reports.record import Analysis
 
+_EVENTS_SHOWN = 10
 _LOG_LINE_S = 30.0
 _WIDE = 150  # columns of a terminal that shows a leaderboard with its intervals
 
@@ -161,6 +163,27 @@ def _show_conformance(result: Result) -> None:
             ("red", "conformance FAILED") if check.required else ("yellow", "for information")
         )
         say(style, word, f"{check.name}:{numbers} {check.detail}")
+
+
+def show_analysis(analysis: Analysis) -> None:
+    """Numbers of each run, and what is not defined."""
+    for run in analysis.runs:
+        table = Table(title=run.name, title_justify="left")
+        table.add_column("quantity")
+        table.add_column("value (95 % interval)", justify="right")
+        table.add_column("unit")
+        table.add_column("samples", justify="right")
+        for m in run.numbers:
+            if m.value or not m.quantity.startswith("rings_"):
+                value = format_interval(m.value, m.interval_95)
+                table.add_row(m.title, value, m.unit, f"{m.n} {m.n_of}")
+        out.print(table)
+        for gap in run.gaps:
+            say("yellow", f"{run.name}, {gap.observable} not defined", gap.reason)
+        for event in run.events[:_EVENTS_SHOWN]:
+            say("yellow", run.name, event)
+        if len(run.events) > _EVENTS_SHOWN:
+            say("yellow", run.name, f"{len(run.events)} events in all, see analysis.json")
 
 
 def show_board(entries: Sequence[Entry]) -> None:

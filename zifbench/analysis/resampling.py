@@ -107,9 +107,14 @@ def _slowest_tau(run: FloatArray) -> float:
 
 def _slow_motions(deviation: FloatArray) -> FloatArray:
     """Projections of curves on the combinations of largest autocovariance at lag one."""
-    variance, vectors = np.linalg.eigh(deviation.T @ deviation / len(deviation))
-    kept = variance >= max(variance[-1] * 1e-10, variance[-_N_COMPONENTS:][0])
-    white = deviation @ (vectors[:, kept] / np.sqrt(variance[kept]))
+    if len(deviation) < deviation.shape[1]:  # few frames of long curves: the small side is cheap
+        variance, vectors = np.linalg.eigh(deviation @ deviation.T / len(deviation))
+        kept = variance >= max(variance[-1] * 1e-10, variance[-_N_COMPONENTS:][0])
+        white = vectors[:, kept] * math.sqrt(len(deviation))
+    else:
+        variance, vectors = np.linalg.eigh(deviation.T @ deviation / len(deviation))
+        kept = variance >= max(variance[-1] * 1e-10, variance[-_N_COMPONENTS:][0])
+        white = deviation @ (vectors[:, kept] / np.sqrt(variance[kept]))
     lagged = white[1:].T @ white[:-1]
     return np.asarray(white @ np.linalg.eigh(lagged + lagged.T)[1][:, -_N_MOTIONS:])
 

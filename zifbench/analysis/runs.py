@@ -26,6 +26,7 @@ from zifbench.frames import FloatArray, Frames
 _MAX_BLOCKS = 64  # pieces of one file whose curves scatter about the mean
 _MIN_FILES = 3  # two curves say nothing about their scatter
 _RESAMPLES = 400
+_ROUNDING = 1.0e-12  # relative differences below are those of equal numbers, computed twice
 
 Advance = Callable[[int], None]
 
@@ -211,6 +212,8 @@ def _mean_of_scalars(found: Sequence[Scalar], settings: Settings) -> Value:
 def _mean_of_files(
     title: str, unit: str, values: FloatArray, settings: Settings, note: str | None = None
 ) -> Value:
+    if np.ptp(values) <= _ROUNDING * np.abs(values).max():
+        values = np.full(len(values), values[0])
     ends = bootstrap_interval(
         lambda weights: (weights @ values / weights.sum(axis=1))[:, None],
         len(values),

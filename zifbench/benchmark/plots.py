@@ -89,11 +89,11 @@ def _parity(kind: str, reference: FloatArray, predicted: FloatArray) -> Parity:
 
 def draw_parity(parities: Sequence[Parity]) -> str:
     """The parity plots side by side, as a data URL."""
-    figure = _figure(4.1 * len(parities), 3.9)
+    figure = new_figure(4.1 * len(parities), 3.9)
     for column, parity in enumerate(parities, start=1):
         axes = figure.add_subplot(1, len(parities), column)
         _draw_one_parity(axes, parity)
-    return _data_url(figure)
+    return data_url(figure)
 
 
 def _draw_one_parity(axes: Axes, parity: Parity) -> None:
@@ -123,7 +123,7 @@ def draw_bars(measurements: Sequence[Measurement], *, key: str, title: str) -> s
     """Horizontal bars with intervals, one for each value of the subset `key`, as a data URL."""
     names = [m.subset[key] for m in measurements]
     values = np.array([m.value for m in measurements])
-    figure = _figure(6.2, 0.9 + 0.38 * len(names))
+    figure = new_figure(6.2, 0.9 + 0.38 * len(names))
     axes = figure.add_subplot()
     rows = np.arange(len(names))
     axes.barh(rows, values, color=_INK, height=0.62, alpha=0.85)
@@ -136,16 +136,18 @@ def draw_bars(measurements: Sequence[Measurement], *, key: str, title: str) -> s
     axes.invert_yaxis()
     axes.set_xlim(left=0)
     axes.set(title=title, xlabel=measurements[0].unit)
-    return _data_url(figure)
+    return data_url(figure)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """A figure outside pyplot, which keeps no window and no state."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _data_url(figure: Figure) -> str:
+def data_url(figure: Figure) -> str:
+    """The figure as PNG within a URL, for a page that needs no other file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,1 @@
+"""Everything that is written about frames themselves: numbers, arrays and pictures."""

@@ -1,0 +1,110 @@
+"""Pictures of observables: every curve a panel, every run a line, its band behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zifbench.analysis.runs import CurveEstimate, RunObservation
+from zifbench.benchmark.plots import data_url, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_COLOURS = ("#1f5fa8", "#c8553d", "#2f8f5b", "#8a5fb0", "#c99a1c", "#3aa6a6", "#7a4a2b")
+_REFERENCE_COLOURS = ("#222222", "#777777", "#aaaaaa")
+_COLUMNS = 3
+_PANEL = (4.0, 3.0)  # inches
+_MAX_PANELS = 12
+
+
+def draw_curves(runs: Mapping[str, RunObservation], references: Collection[str]) -> str | None:
+    """All curves of one observable as a data URL, or None where there are none."""
+    keys = list(dict.fromkeys(key for found in runs.values() for key in found.curves))
+    if not keys:
+        return None
+    panels = _Panels(len(keys))
+    colours = _colours(runs, references)
+    for axes, key in zip(panels.axes, keys, strict=False):
+        drawn = {name: found.curves[key] for name, found in runs.items() if key in found.curves}
+        first = next(iter(drawn.values())).curve
+        for place, (name, estimate) in enumerate(drawn.items()):
+            if first.bars:
+                _draw_bars(axes, estimate, colours[name], name, place, len(drawn))
+            else:
+                _draw_line(axes, estimate, colours[name], name)
+        axes.set(title=first.title, xlabel=first.x_label, ylabel=first.y_label)
+    panels.axes[0].legend(fontsize=8)
+    return data_url(panels.figure)
+
+
+def draw_series(runs: Mapping[str, RunObservation], references: Collection[str]) -> str | None:
+    """Series of one observable against the number of the frame, where a file has several."""
+    keys = [
+        key
+        for key in dict.fromkeys(key for found in runs.values() for key in found.series)
+        if any(_moves(found, key) for found in runs.values())
+    ]
+    if not keys:
+        return None
+    keys = keys[:_MAX_PANELS]
+    panels = _Panels(len(keys))
+    colours = _colours(runs, references)
+    for axes, key in zip(panels.axes, keys, strict=False):
+        for name, found in runs.items():
+            for number, row in enumerate(found.series.get(key, ())):
+                label = name if number == 0 else None
+                style = "-" if len(row.values) > 1 else "o"
+                axes.plot(row.values, style, ms=3, lw=0.8, color=colours[name], label=label)
+        first = next(found.series[key][0] for found in runs.values() if key in found.series)
+        axes.set(title=first.title, xlabel="frame", ylabel=first.unit)
+    panels.axes[0].legend(fontsize=8)
+    return data_url(panels.figure)
+
+
+def _moves(found: RunObservation, key: str) -> bool:
+    return any(np.ptp(row.values) > 0 for row in found.series.get(key, ()))
+
+
+class _Panels:
+    """Axes in rows of three."""
+
+    def __init__(self, n: int) -> None:
+        columns = min(n, _COLUMNS)
+        rows = -(-n // columns)
+        self.figure = new_figure(_PANEL[0] * columns, _PANEL[1] * rows)
+        self.axes: list[Axes] = [
+            self.figure.add_subplot(rows, columns, number + 1) for number in range(n)
+        ]
+
+
+def _colours(runs: Collection[str], references: Collection[str]) -> dict[str, str]:
+    own = [name for name in runs if name not in references]
+    colours = {name: _COLOURS[k % len(_COLOURS)] for k, name in enumerate(own)}
+    others = [name for name in runs if name in references]
+    grey = {name: _REFERENCE_COLOURS[k % len(_REFERENCE_COLOURS)] for k, name in enumerate(others)}
+    return colours | grey
+
+
+def _draw_line(axes: Axes, estimate: CurveEstimate, colour: str, name: str) -> None:
+    x = estimate.curve.x
+    shown = np.where(np.isfinite(estimate.y), estimate.y, np.nan)
+    axes.plot(x, shown, lw=1.1, color=colour, label=name)
+    if np.isfinite(estimate.low).any():
+        axes.fill_between(x, estimate.low, estimate.high, color=colour, alpha=0.2, lw=0)
+
+
+def _draw_bars(
+    axes: Axes, estimate: CurveEstimate, colour: str, name: str, place: int, n: int
+) -> None:
+    x = estimate.curve.x
+    width = 0.8 * float(np.diff(x).min()) / n
+    centres = x + (place - 0.5 * (n - 1)) * width
+    axes.bar(centres, estimate.y, width, color=colour, alpha=0.85, label=name)
+    known = np.isfinite(estimate.low)
+    axes.vlines(
+        centres[known], np.maximum(0.0, estimate.low[known]), estimate.high[known], color="black",
+        lw=0.9,
+    )  # fmt: skip

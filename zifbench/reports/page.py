@@ -1,0 +1,77 @@
+"""`report.html` of an analysis, as one self-contained page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+
+from zifbench.analysis.observables import OBSERVABLES
+from zifbench.analysis.runs import RunObservation
+from zifbench.files import write_text_atomically
+from zifbench.formatting import format_interval, format_value
+from zifbench.reports.figures import draw_curves, draw_series
+from zifbench.reports.record import Analysis, Number
+
+REPORT_FILE = "report.html"
+
+
+def write_page(
+    analysis: Analysis, found: Mapping[str, Mapping[str, RunObservation]], directory: Path
+) -> Path:
+    """Write the report.
+
+    Args:
+        analysis: The numbers.
+        found: Run -> observable -> what it says, for the figures.
+        directory: Where the report goes.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["value"] = format_value
+    environment.filters["interval"] = format_interval
+    page = environment.get_template("analysis.html.j2").render(
+        analysis=analysis, rows=_rows(analysis), pictures=_pictures(analysis, found)
+    )
+    path = directory / REPORT_FILE
+    write_text_atomically(path, page)
+    return path
+
+
+def _rows(analysis: Analysis) -> list[dict[str, object]]:
+    """A row a quantity, a number a run; what is zero in all runs stays in the JSON."""
+    table: dict[tuple[str, str], dict[str, Number]] = {}
+    for run in analysis.runs:
+        for number in run.numbers:
+            table.setdefault((number.observable, number.quantity), {})[run.name] = number
+    rows: list[dict[str, object]] = []
+    for (_, quantity), numbers in table.items():
+        first = next(iter(numbers.values()))
+        sized = quantity.startswith("rings_")
+        if sized and not any(number.value for number in numbers.values()):
+            continue
+        rows.append({"title": first.title, "unit": first.unit, "numbers": numbers})
+    return rows
+
+
+def _pictures(
+    analysis: Analysis, found: Mapping[str, Mapping[str, RunObservation]]
+) -> list[dict[str, str]]:
+    references = {run.name for run in analysis.runs if run.reference}
+    pictures = []
+    for name in analysis.observables:
+        runs = {run: observed[name] for run, observed in found.items() if name in observed}
+        title = OBSERVABLES[name].about.capitalize().replace("Zn–n ", "Zn–N ")
+        url = draw_curves(runs, references)
+        if url is not None:
+            pictures.append({"title": title, "url": url})
+        url = draw_series(runs, references)
+        if url is not None:
+            pictures.append({"title": f"{title} against time", "url": url})
+    return pictures
