@@ -33,7 +33,14 @@ def run(*arguments, cwd=None, **environment):
 def test_help_lists_the_commands():
     outcome = run("--help")
     assert outcome.returncode == 0
-    for command in ("evaluate", "tasks", "doctor", "leaderboard", "--install-completion"):
+    for command in (
+        "evaluate",
+        "analyse",
+        "tasks",
+        "doctor",
+        "leaderboard",
+        "--install-completion",
+    ):
         assert command in outcome.stdout
 
 

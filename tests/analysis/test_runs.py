@@ -121,6 +121,14 @@ def test_the_interval_of_files_is_that_of_independent_samples(series):
     assert value.interval_95 == pytest.approx((3 - reach, 3 + reach), rel=0.1)  # 1000 resamples
 
 
+def test_equal_files_have_no_scatter(zif4):
+    turn = np.array([[0.6, 0.8, 0.0], [-0.8, 0.6, 0.0], [0.0, 0.0, 1.0]])
+    again = dataclasses.replace(zif4[0], cell=zif4.cell[:1] @ turn)  # equal up to rounding
+    value = observe(run_of(zif4[0], again, again), OBSERVABLES["density"], WARM).values["volume"]
+    assert value.interval_95 == (value.value, value.value)
+    assert value.scatter == 0.0
+
+
 def test_elastic_moduli_of_a_breathing_cell(series):
     rng = np.random.default_rng(1)
     cell = series.cell[0] @ (np.eye(3) + rng.normal(scale=0.003, size=(80, 3, 3)))

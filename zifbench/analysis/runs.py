@@ -213,7 +213,8 @@ def _mean_of_files(
     title: str, unit: str, values: FloatArray, settings: Settings, note: str | None = None
 ) -> Value:
     if np.ptp(values) <= _ROUNDING * np.abs(values).max():
-        values = np.full(len(values), values[0])
+        one, n = float(values[0]), len(values)
+        return Value(title, unit, one, (one, one), 0.0, n, "files", n >= _MIN_FILES, note)
     ends = bootstrap_interval(
         lambda weights: (weights @ values / weights.sum(axis=1))[:, None],
         len(values),

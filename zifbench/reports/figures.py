@@ -9,6 +9,7 @@ import numpy as np
 
 from zifbench.analysis.runs import CurveEstimate, RunObservation
 from zifbench.benchmark.plots import data_url, new_figure
+from zifbench.frames import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,18 +55,24 @@ def draw_series(runs: Mapping[str, RunObservation], references: Collection[str])
     colours = _colours(runs, references)
     for axes, key in zip(panels.axes, keys, strict=False):
         for name, found in runs.items():
-            for number, row in enumerate(found.series.get(key, ())):
-                label = name if number == 0 else None
-                style = "-" if len(row.values) > 1 else "o"
-                axes.plot(row.values, style, ms=3, lw=0.8, color=colours[name], label=label)
+            _draw_rows(axes, [row.values for row in found.series.get(key, ())], colours[name], name)
         first = next(found.series[key][0] for found in runs.values() if key in found.series)
         axes.set(title=first.title, xlabel="frame", ylabel=first.unit)
     panels.axes[0].legend(fontsize=8)
     return data_url(panels.figure)
 
 
+def _draw_rows(axes: Axes, rows: list[FloatArray], colour: str, name: str) -> None:
+    """A line a file; single structures have no order, so that their mean stands for them."""
+    if rows and all(len(row) == 1 for row in rows):
+        axes.axhline(float(np.mean(rows)), lw=1.0, ls="--", color=colour, label=f"{name}, mean")
+        return
+    for number, row in enumerate(rows):
+        axes.plot(row, lw=0.9, color=colour, label=name if number == 0 else None)
+
+
 def _moves(found: RunObservation, key: str) -> bool:
-    return any(np.ptp(row.values) > 0 for row in found.series.get(key, ()))
+    return any(len(row.values) > 1 and np.ptp(row.values) > 0 for row in found.series.get(key, ()))
 
 
 class _Panels:

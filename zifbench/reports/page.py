@@ -67,11 +67,12 @@ def _pictures(
     pictures = []
     for name in analysis.observables:
         runs = {run: observed[name] for run, observed in found.items() if name in observed}
-        title = OBSERVABLES[name].about.capitalize().replace("Zn–n ", "Zn–N ")
+        about = OBSERVABLES[name].about
+        title = about[0].upper() + about[1:]
         url = draw_curves(runs, references)
         if url is not None:
             pictures.append({"title": title, "url": url})
         url = draw_series(runs, references)
         if url is not None:
-            pictures.append({"title": f"{title} against time", "url": url})
+            pictures.append({"title": f"{title}, frame by frame", "url": url})
     return pictures
