@@ -44,8 +44,8 @@ def test_version():
 @pytest.mark.parametrize(
     "command", [["--help"], ["leaderboard", "show"], ["evaluate", "--help"], ["models"]]
 )
-def test_light_commands_import_nothing_heavy(command, tmp_path):
-    """Half a second to the prompt: no torch, no nequip, no numpy."""
+def test_light_commands_import_nothing_heavy(command):
+    """Half a second to the prompt: no torch, no nequip, no numpy, also where there is a board."""
     code = (
         "import sys, atexit\n"
         "atexit.register(lambda: print('HEAVY', sorted({'torch', 'nequip', 'numpy', 'matplotlib'}"
@@ -58,11 +58,12 @@ def test_light_commands_import_nothing_heavy(command, tmp_path):
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         check=False,
     )
     assert "HEAVY []" in outcome.stderr
+    assert outcome.returncode == 0, outcome.stderr
 
 
 def test_tasks_and_doctor_as_json():
