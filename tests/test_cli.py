@@ -198,6 +198,16 @@ def test_a_full_disk_is_one_sentence(make_frames, write_extxyz, tmp_path):
     assert again.returncode == 0, again.stderr
 
 
+def test_a_terminal_without_unicode_gets_the_table(make_frames, write_extxyz, tmp_path):
+    path = str(write_extxyz(make_frames(5), "é.extxyz"))
+    (tmp_path / "lj.py").write_text("from ase.calculators.lj import LennardJones as make\n")
+    arguments = ["evaluate", "lj.py:make", "--data", path, "--tasks", "accuracy", "--trust"]
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    outcome = run(*arguments, "--no-conformance", cwd=tmp_path, **ascii_only)
+    assert outcome.returncode == 0, outcome.stderr
+    assert "Forces, mean absolute error" in outcome.stdout
+
+
 @pytest.mark.parametrize("table", [BUNDLED_DATA, BUNDLED_MODELS])
 def test_bundled_files_are_what_they_are_said_to_be(table):
     for bundled in table.values():
