@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+HARTREE_EV: Final = 27.211386245988
+BOHR_A: Final = 0.529177210903
 BOLTZMANN_EV_PER_K: Final = 8.617333262e-5
 EV_PER_A3_IN_GPA: Final = 160.21766208
 EV_PER_A3_IN_MPA: Final = 1000.0 * EV_PER_A3_IN_GPA
