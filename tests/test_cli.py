@@ -58,8 +58,8 @@ def test_version():
         ["models"],
     ],
 )
-def test_light_commands_import_nothing_heavy(command, tmp_path):
-    """Half a second to the prompt: no torch, no nequip, no numpy."""
+def test_light_commands_import_nothing_heavy(command):
+    """Half a second to the prompt: no torch, no nequip, no numpy, also where there is a board."""
     code = (
         "import sys, atexit\n"
         "atexit.register(lambda: print('HEAVY', sorted({'torch', 'nequip', 'numpy', 'matplotlib'}"
@@ -72,11 +72,12 @@ def test_light_commands_import_nothing_heavy(command, tmp_path):
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         check=False,
     )
     assert "HEAVY []" in outcome.stderr
+    assert outcome.returncode == 0, outcome.stderr
 
 
 def test_tasks_and_doctor_as_json():
@@ -209,6 +210,16 @@ def test_a_full_disk_is_one_sentence(make_frames, write_extxyz, tmp_path):
     assert not (tmp_path / "results/lj.py-make/result.json").exists()
     again = run(*arguments, "--resume", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
+
+
+def test_a_terminal_without_unicode_gets_the_table(make_frames, write_extxyz, tmp_path):
+    path = str(write_extxyz(make_frames(5), "é.extxyz"))
+    (tmp_path / "lj.py").write_text("from ase.calculators.lj import LennardJones as make\n")
+    arguments = ["evaluate", "lj.py:make", "--data", path, "--tasks", "accuracy", "--trust"]
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    outcome = run(*arguments, "--no-conformance", cwd=tmp_path, **ascii_only)
+    assert outcome.returncode == 0, outcome.stderr
+    assert "Forces, mean absolute error" in outcome.stdout
 
 
 @pytest.mark.parametrize("table", [BUNDLED_DATA, BUNDLED_MODELS])

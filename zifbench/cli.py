@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import signal
@@ -310,6 +311,9 @@ def main() -> None:
     """Run the command line: one sentence for bad input (2) and for being stopped (130, 143)."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no µ still gets the rest
     sys.exit(_exit_code(app))
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+HARTREE_EV: Final = 27.211386245988
+BOHR_A: Final = 0.529177210903
 BOLTZMANN_EV_PER_K: Final = 8.617333262e-5
 AMU_PER_A3_IN_G_PER_CM3: Final = 1.66053906660
 # sqrt(eV/Å²/amu) as a wavenumber, sqrt(e 1e20 / m_u) / (2 pi c 100), and 1/fs as one.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ase.calculators.lj import LennardJones
 
 from tests.potentials.models import Faults, TinyModel, changed, save_torchscript
 from zifbench.errors import DataError, ModelError, SpeciesError
@@ -158,3 +159,26 @@ def test_failure_inside_a_check_is_a_failed_check(tmp_path: Path, frames: Frames
     checks = run_conformance(potential, frames)
     assert failed(checks) == {"supercell"}
     assert "too many atoms for me" in next(c.detail for c in checks if c.name == "supercell")
+
+
+def test_nan_in_moved_frames_only_fails(tmp_path: Path, make_frames: Any) -> None:
+    """A comparison with NaN is false either way; it must not count as passed."""
+    from zifbench.potentials.ase_potential import AsePotential
+    from zifbench.potentials.card import ModelCard
+
+    class OnlyAtHome(LennardJones):
+        calls = 0
+
+        def calculate(self, *args: Any, **kwargs: Any) -> None:
+            super().calculate(*args, **kwargs)
+            self.calls += 1
+            if self.calls > 2:  # the unchanged frame, and the one that tells the precision
+                self.results["energy"] = float("nan")
+                self.results["forces"] = self.results["forces"] * float("nan")
+                self.results["energies"] = self.results["energies"] * float("nan")
+
+    card = ModelCard(name="nan", file="nan", format="Python factory", sha256="0", size_bytes=0)
+    calculator = OnlyAtHome(sigma=1.5, epsilon=0.05, rc=4.0)
+    checks = run_conformance(AsePotential(card, calculator, device="cpu"), make_frames(1))
+    passed = {check.name for check in checks if check.passed}
+    assert passed <= {"batch = single"}  # not run: one frame at a time

@@ -13,7 +13,6 @@ import torch
 from tests.potentials.models import TinyModel, save_torchscript
 from zifbench.errors import ModelError
 from zifbench.potentials.formats import (
-    RUNS_CODE,
     ModelFormat,
     archive_members,
     archive_text,
@@ -100,10 +99,18 @@ def test_arrays_in_a_zip_are_not_a_model(tmp_path: Path) -> None:
         identify(path)
 
 
-@pytest.mark.parametrize("path", ["missing.pth", "."])
-def test_no_such_file(tmp_path: Path, path: str) -> None:
-    with pytest.raises(ModelError, match="no such model file"):
+@pytest.mark.parametrize(
+    ("path", "words"), [("missing.pth", "no such model file"), (".", "is not a file")]
+)
+def test_no_such_file(tmp_path: Path, path: str, words: str) -> None:
+    with pytest.raises(ModelError, match=words):
         identify(tmp_path / path)
+
+
+def test_a_python_file_wants_a_factory(tmp_path: Path) -> None:
+    (tmp_path / "calc.py").write_text("x = 1\n")
+    with pytest.raises(ModelError, match=r"add the function .*calc\.py:factory"):
+        identify(tmp_path / "calc.py")
 
 
 @pytest.mark.parametrize("kept", [0.2, 0.6, 0.99])
@@ -135,10 +142,6 @@ def _payload(path: Path, member: zipfile.ZipInfo) -> int:
         + int.from_bytes(header[26:28], "little")
         + int.from_bytes(header[28:30], "little")
     )
-
-
-def test_everything_but_torchscript_runs_code() -> None:
-    assert set(ModelFormat) - RUNS_CODE == {ModelFormat.TORCHSCRIPT}
 
 
 def test_members_and_texts(tmp_path: Path) -> None:

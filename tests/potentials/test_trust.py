@@ -16,7 +16,7 @@ from tests.potentials.models import save_torchscript
 from zifbench.bundled import BUNDLED_MODELS
 from zifbench.errors import ModelError, ResultError, UntrustedModelError
 from zifbench.potentials.ase_potential import find_factory
-from zifbench.potentials.formats import RUNS_CODE, ModelFormat
+from zifbench.potentials.formats import ModelFormat, runs_code
 from zifbench.potentials.loading import describe, load_potential
 from zifbench.potentials.trust import ensure_trusted, trust_file, trusted_models
 
@@ -39,7 +39,7 @@ def marker(tmp_path: Path) -> Path:
     return tmp_path / "it-ran"
 
 
-@pytest.mark.parametrize("kind", sorted(RUNS_CODE))
+@pytest.mark.parametrize("kind", sorted(ModelFormat))
 def test_refused_until_trusted(kind: ModelFormat) -> None:
     with pytest.raises(
         UntrustedModelError, match=f"m is a {kind}, which can run any code.*--trust"
@@ -51,9 +51,27 @@ def test_refused_until_trusted(kind: ModelFormat) -> None:
     assert trusted_models()[DIGEST]["name"] == "m"
 
 
-def test_torchscript_needs_no_trust() -> None:
-    ensure_trusted("m.pth", DIGEST, ModelFormat.TORCHSCRIPT, trust=False)
-    assert not trust_file().exists()
+def test_torchscript_runs_no_code(tmp_path: Path) -> None:
+    path = tmp_path / "m.pth"
+    save_torchscript(path)
+    assert not runs_code(path, ModelFormat.TORCHSCRIPT)
+    assert all(runs_code(path, kind) for kind in set(ModelFormat) - {ModelFormat.TORCHSCRIPT})
+
+
+class WritesFiles(torch.nn.Module):
+    """TorchScript can reach files: this would write one when it is called."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.from_file("it-ran", True, 5, dtype=torch.uint8).copy_(x)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_that_touches_files_needs_trust(tmp_path: Path) -> None:
+    path = tmp_path / "m.pth"
+    torch.jit.save(torch.jit.script(WritesFiles()), str(path))
+    assert runs_code(path, ModelFormat.TORCHSCRIPT)
+    with pytest.raises(UntrustedModelError, match="add --trust"):
+        load_potential(str(path), device="cpu")
 
 
 def test_bundled_model_needs_no_trust() -> None:
@@ -122,7 +140,7 @@ def test_checkpoint_does_not_run(tmp_path: Path, marker: Path) -> None:
     torch.save({"hyper_parameters": keys, "state": Bomb(marker)}, path)
     assert describe(str(path))[1].format == ModelFormat.NEQUIP_CHECKPOINT
     refused(str(path), marker)
-    with pytest.raises(ModelError, match="cannot be rebuilt by the nequip installed here"):
+    with pytest.raises(ModelError, match=r"m\.ckpt \(nequip checkpoint\) cannot be loaded here"):
         load_potential(str(path), device="cpu", trust=True)
     assert marker.exists()
 

@@ -177,8 +177,7 @@ def _loading(card: ModelCard) -> Iterator[None]:
         with _quiet():
             yield
     except _LOAD_ERRORS as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[0][:300] if lines else type(error).__name__
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ModelError(f"{card.file} ({card.format}) cannot be loaded here: {reason}") from error
 
 
