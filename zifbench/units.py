@@ -15,6 +15,7 @@ AMU_PER_A3_IN_G_PER_CM3: Final = 1.66053906660
 # sqrt(eV/Å²/amu) as a wavenumber, sqrt(e 1e20 / m_u) / (2 pi c 100), and 1/fs as one.
 ROOT_EV_PER_A2_AMU_IN_PER_CM: Final = 521.4708983725064
 PER_FS_IN_PER_CM: Final = 1.0e15 / 2.99792458e10
+EV_IN_KJ_PER_MOL: Final = 96.48533212
 EV_PER_A3_IN_GPA: Final = 160.21766208
 EV_PER_A3_IN_MPA: Final = 1000.0 * EV_PER_A3_IN_GPA
 MEV_PER_EV: Final = 1000.0

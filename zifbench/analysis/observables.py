@@ -29,9 +29,13 @@ from zifbench.analysis.spheres import largest_spheres
 from zifbench.analysis.timeseries import MIN_BLOCKS, mean_estimate
 from zifbench.errors import NotDefinedError
 from zifbench.frames import FloatArray, Frames
-from zifbench.units import AMU_PER_A3_IN_G_PER_CM3, BOLTZMANN_EV_PER_K, EV_PER_A3_IN_GPA
+from zifbench.units import (
+    AMU_PER_A3_IN_G_PER_CM3,
+    BOLTZMANN_EV_PER_K,
+    EV_IN_KJ_PER_MOL,
+    EV_PER_A3_IN_GPA,
+)
 
-EV_IN_KJ_PER_MOL = 96.48533212
 _FS_PER_PS = 1000.0
 _MAX_COORDINATION = 12  # last bin of the histogram
 _SURVIVAL_POINTS = 101
