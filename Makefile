@@ -25,7 +25,7 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup ## speed, as ratios of alternatives timed in the same run
-	$(BIN)/python -m pytest tests/speed -o python_files='bench_*.py' -o python_functions='bench_*'
+	$(BIN)/python -m pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*'
 
 setup: $(READY)
 
