@@ -159,6 +159,18 @@ class Frames:
         return frames_to_ase(self)
 
 
+def cell_heights(cell: FloatArray) -> FloatArray:
+    """Distances between opposite faces of each cell in Å, shape (..., 3) for cells (..., 3, 3).
+
+    h_k = V / |a_l × a_m|; zero for a flat cell.
+    """
+    cross = np.cross(np.roll(cell, -1, axis=-2), np.roll(cell, -2, axis=-2))
+    area = np.linalg.norm(cross, axis=-1)
+    volume = np.abs(np.linalg.det(cell))[..., None]
+    heights: FloatArray = np.divide(volume, area, out=np.zeros_like(area), where=area > 0)
+    return heights
+
+
 def _rows(array: npt.NDArray[Any] | None, rows: IntArray) -> npt.NDArray[Any] | None:
     return None if array is None else array[rows]
 

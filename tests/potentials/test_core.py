@@ -10,7 +10,7 @@ import pytest
 
 from tests.potentials.models import changed
 from zifbench.errors import DataError, ModelError, OutOfMemoryError, SpeciesError
-from zifbench.frames import Frames
+from zifbench.frames import Frames, cell_heights
 from zifbench.potentials.card import ModelCard
 from zifbench.potentials.core import (
     Prediction,
@@ -19,7 +19,7 @@ from zifbench.potentials.core import (
     compute,
     compute_within_memory,
 )
-from zifbench.potentials.neighbours import cell_heights, neighbour_list
+from zifbench.potentials.neighbours import neighbour_list
 
 CARD = ModelCard(name="m", file="m.pth", format="TorchScript", sha256="0", size_bytes=1)
 

@@ -105,11 +105,6 @@ def inverse_cell(cell: FloatArray) -> FloatArray:
     return np.asarray(np.linalg.inv(cell), dtype=np.float64)
 
 
-def cell_heights(cell: FloatArray) -> FloatArray:
-    """Distances between opposite faces of each cell in Å, shape (T, 3) for cells (T, 3, 3)."""
-    return np.asarray(1.0 / np.linalg.norm(inverse_cell(cell), axis=1), dtype=np.float64)
-
-
 def reduced_cells(cells: FloatArray) -> FloatArray:
     """Shortest vectors that span the same lattices (Minkowski), shape (T, 3, 3)."""
     reduced = np.empty_like(cells)

@@ -10,7 +10,6 @@ import numpy as np
 from zifbench.analysis.checks import (
     Clock,
     FrameStream,
-    cell_heights,
     check_positive,
     checked_chunks,
     inverse_cell,
@@ -19,7 +18,7 @@ from zifbench.analysis.checks import (
 )
 from zifbench.analysis.jit import jit
 from zifbench.errors import NotDefinedError
-from zifbench.frames import FloatArray, Frames, IntArray
+from zifbench.frames import FloatArray, Frames, IntArray, cell_heights
 
 # 1 Å²/fs in cm²/s.
 _A2_PER_FS_IN_CM2_PER_S = 0.1

@@ -10,7 +10,6 @@ from ase.data import atomic_masses, chemical_symbols
 
 from zifbench.analysis.checks import (
     FrameStream,
-    cell_heights,
     check_positive,
     checked_chunks,
     inverse_cell,
@@ -18,7 +17,7 @@ from zifbench.analysis.checks import (
 )
 from zifbench.analysis.jit import jit
 from zifbench.errors import NotDefinedError
-from zifbench.frames import FloatArray, Frames, IntArray
+from zifbench.frames import FloatArray, Frames, IntArray, cell_heights
 
 # Zeo++'s default radii in Å (Willems 2012), after the CSD.
 ZEO_RADII_A: Mapping[str, float] = {"H": 1.09, "C": 1.70, "N": 1.55, "Zn": 1.39}

@@ -10,7 +10,6 @@ import numpy as np
 
 from zifbench.analysis.checks import (
     FrameStream,
-    cell_heights,
     check_positive,
     checked_chunks,
     inverse_cell,
@@ -19,7 +18,7 @@ from zifbench.analysis.checks import (
 from zifbench.analysis.jit import jit
 from zifbench.analysis.neighbours import pairs_kernel
 from zifbench.errors import NotDefinedError
-from zifbench.frames import FloatArray, Frames, IntArray
+from zifbench.frames import FloatArray, Frames, IntArray, cell_heights
 from zifbench.units import BOLTZMANN_EV_PER_K
 
 ZIF_PAIRS = (("Zn", "N"), ("Zn", "Zn"), ("N", "N"))

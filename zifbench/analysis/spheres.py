@@ -9,7 +9,6 @@ import numpy as np
 
 from zifbench.analysis.checks import (
     FrameStream,
-    cell_heights,
     check_positive,
     checked_chunks,
     inverse_cell,
@@ -17,7 +16,7 @@ from zifbench.analysis.checks import (
 )
 from zifbench.analysis.jit import jit
 from zifbench.analysis.pores import ZEO_RADII_A, atom_radii, grid_points
-from zifbench.frames import FloatArray, IntArray
+from zifbench.frames import FloatArray, IntArray, cell_heights
 
 # Distances that the atoms spread over the grid; the few points farther away are asked one by one.
 _SPREAD_A = 3.0

@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from zifbench.benchmark.accuracy_task import read_chunks
 from zifbench.benchmark.plots import draw_bars, draw_parity, parity_data
 from zifbench.benchmark.predictions import PredictionStore
 from zifbench.benchmark.result import QUANTITIES, Measurement, Result
-from zifbench.files import write_text_atomically
-from zifbench.formatting import format_interval, format_value
 from zifbench.frames import Frames
+from zifbench.pages import write_page
 
 REPORT_FILE = "report.html"
 
@@ -27,25 +24,15 @@ def write_report(result: Result, frames: Sequence[Frames], directory: Path) -> P
         frames: The frames it was made on, for the parity plots.
         directory: Where the predictions lie, and the report will.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["value"] = format_value
-    environment.filters["interval"] = format_interval
-    page = environment.get_template("report.html.j2").render(
+    return write_page(
+        Path(__file__).with_name("report.html.j2"),
+        directory / REPORT_FILE,
         result=result,
         quantities=QUANTITIES,
         headline={name: _overall(task.measurements) for name, task in result.tasks.items()},
         pictures=_pictures(result, frames, directory),
         by_phase=_subsets(result, "phase"),
     )
-    path = directory / REPORT_FILE
-    write_text_atomically(path, page)
-    return path
 
 
 def _overall(measurements: Sequence[Measurement]) -> list[Measurement]:

@@ -8,9 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from zifbench.errors import DataError, ModelError, OutOfMemoryError, SpeciesError
-from zifbench.frames import FloatArray, Frames
+from zifbench.frames import FloatArray, Frames, cell_heights
 from zifbench.potentials.card import ModelCard
-from zifbench.potentials.neighbours import cell_heights
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,19 +8,6 @@ import vesin
 from zifbench.frames import FloatArray, Frames, IntArray
 
 
-def cell_heights(cell: FloatArray) -> FloatArray:
-    """Perpendicular height of the cell along each vector in Å, shape (..., 3).
-
-    h_k = V / |a_l × a_m|: the distance between the two faces that vector k connects. Zero for a
-    flat cell.
-    """
-    cross = np.cross(np.roll(cell, -1, axis=-2), np.roll(cell, -2, axis=-2))
-    area = np.linalg.norm(cross, axis=-1)
-    volume = np.abs(np.linalg.det(cell))[..., None]
-    heights: FloatArray = np.divide(volume, area, out=np.zeros_like(area), where=area > 0)
-    return heights
-
-
 def neighbour_list(frames: Frames, row: int, cutoff_A: float) -> tuple[IntArray, FloatArray]:
     """All ordered pairs of one frame within the cutoff, over all periodic images.
 

@@ -26,7 +26,7 @@ from zifbench.bundled import BUNDLED_DATA
 from zifbench.errors import DataError, ResultError
 from zifbench.files import printable, write_text_atomically
 from zifbench.frames import FloatArray
-from zifbench.reports.page import REPORT_FILE, write_page
+from zifbench.reports.page import REPORT_FILE, write_analysis_page
 from zifbench.reports.record import (
     ANALYSIS_FILE,
     ARRAYS_FOLDER,
@@ -202,7 +202,7 @@ def _write(analysis: Analysis, found: Mapping[str, Found], out: Path) -> None:
     (out / ANALYSIS_FILE).unlink(missing_ok=True)  # until all is there again
     shutil.rmtree(out / ARRAYS_FOLDER, ignore_errors=True)
     _write_arrays(found, out / ARRAYS_FOLDER)
-    write_page(analysis, found, out)
+    write_analysis_page(analysis, found, out)
     write_text_atomically(out / ANALYSIS_FILE, analysis.model_dump_json(indent=1) + "\n")
 
 

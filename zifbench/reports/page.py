@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import jinja2
-
 from zifbench.analysis.observables import OBSERVABLES
 from zifbench.analysis.runs import RunObservation
-from zifbench.files import write_text_atomically
-from zifbench.formatting import format_interval, format_value
+from zifbench.pages import write_page
 from zifbench.reports.figures import draw_curves, draw_series
 from zifbench.reports.record import Analysis, Number
 
 REPORT_FILE = "report.html"
 
 
-def write_page(
+def write_analysis_page(
     analysis: Analysis, found: Mapping[str, Mapping[str, RunObservation]], directory: Path
 ) -> Path:
     """Write the report.
@@ -27,21 +24,13 @@ def write_page(
         found: Run -> observable -> what it says, for the figures.
         directory: Where the report goes.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return write_page(
+        Path(__file__).with_name("analysis.html.j2"),
+        directory / REPORT_FILE,
+        analysis=analysis,
+        rows=_rows(analysis),
+        pictures=_pictures(analysis, found),
     )
-    environment.filters["value"] = format_value
-    environment.filters["interval"] = format_interval
-    page = environment.get_template("analysis.html.j2").render(
-        analysis=analysis, rows=_rows(analysis), pictures=_pictures(analysis, found)
-    )
-    path = directory / REPORT_FILE
-    write_text_atomically(path, page)
-    return path
 
 
 def _rows(analysis: Analysis) -> list[dict[str, object]]:
