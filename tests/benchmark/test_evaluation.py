@@ -63,7 +63,7 @@ def test_the_bundled_model_on_the_bundled_frames(tmp_path):
     assert "nequip-small" in report
     assert "http://" not in report.replace("http://www.w3.org", "")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        ".lock",
+        ".zifbench.lock",
         "predictions.done.json",
         "predictions.zarr",
         "report.html",
@@ -226,7 +226,10 @@ def test_two_runs_in_one_directory_are_refused(make_frames, write_extxyz, candid
 
     path = str(write_extxyz(make_frames(5)))
     evaluate(f"{candidate}:fast", [path], tmp_path / "out", TRUSTED)
-    with _locked(tmp_path / "out" / ".lock"), pytest.raises(ResultError, match="is running"):
+    with (
+        _locked(tmp_path / "out" / ".zifbench.lock"),
+        pytest.raises(ResultError, match="is running"),
+    ):
         evaluate(
             f"{candidate}:fast", [path], tmp_path / "out", dataclasses.replace(TRUSTED, resume=True)
         )
@@ -237,12 +240,15 @@ def test_directories_that_are_not_ours_are_left_alone(
 ):
     path = str(write_extxyz(make_frames(5)))
     out = tmp_path / "thesis"
-    out.mkdir()
-    (out / "chapter.tex").write_text("years of work")
-    for options in (TRUSTED, dataclasses.replace(TRUSTED, overwrite=True)):
-        with pytest.raises(ResultError, match="thesis"):
-            evaluate(f"{candidate}:fast", [path], out, options)
-    assert [p.name for p in out.iterdir()] == ["chapter.tex"]
+    for name in ("chapter.tex", "tasks", "report.html", "run.json"):  # some bear our names
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        (out / name).write_text("years of work")
+        for options in (TRUSTED, dataclasses.replace(TRUSTED, overwrite=True)):
+            with pytest.raises(ResultError, match="thesis"):
+                evaluate(f"{candidate}:fast", [path], out, options)
+        assert [p.name for p in out.iterdir()] == [name]
+    (out / "run.json").rename(out / "chapter.tex")
     with pytest.raises(ResultError, match="nothing to resume"):
         evaluate(f"{candidate}:fast", [path], out, dataclasses.replace(TRUSTED, resume=True))
 
@@ -396,7 +402,7 @@ def test_forces_of_the_wrong_shape_are_refused_and_nothing_is_left(
     path = str(write_extxyz(make_frames(5)))
     with pytest.raises(ModelError, match=r"forces of shape \(1, 2, 3\), wanted \(1, 4, 3\)"):
         evaluate(f"{candidate}:wrong_shape", [path], tmp_path / "out", TRUSTED)
-    assert [p.name for p in (tmp_path / "out").iterdir()] == [".lock"]
+    assert [p.name for p in (tmp_path / "out").iterdir()] == [".zifbench.lock"]
 
 
 def test_a_file_given_twice_is_refused(make_frames, write_extxyz):

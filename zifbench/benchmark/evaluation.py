@@ -48,7 +48,7 @@ from zifbench.potentials.formats import model_name
 from zifbench.potentials.loading import load_potential
 
 RUN_FILE = "run.json"
-_LOCK_FILE = ".lock"
+_LOCK_FILE = ".zifbench.lock"  # also what tells our directories from other people's
 _TASKS_FOLDER = "tasks"
 _FILES = (RESULT_FILE, DONE_FILE, REPORT_FILE)  # in the order in which they are removed
 _FOLDERS = (PREDICTIONS_FOLDER, _TASKS_FOLDER)
@@ -130,7 +130,8 @@ def evaluate(
         The result, as written to `out/result.json`.
 
     Raises:
-        ZifbenchError: bad input, in one sentence; nothing is written then.
+        ZifbenchError: bad input, in one sentence, before anything is written; or a model that fails
+            while it runs, and what was computed until then is kept.
     """
     if options.seed < 0:
         raise DataError(f"--seed {options.seed}: wanted 0 or a positive number")
@@ -267,9 +268,9 @@ def _check_directory(out: Path, options: Options) -> None:
 
 
 def _is_ours(out: Path) -> bool:
-    """Whether an evaluation wrote this directory, and nothing else did."""
+    """Whether an evaluation wrote this directory; names such as `tasks` alone prove nothing."""
     names = {path.name for path in out.iterdir()}
-    return RUN_FILE in names or names <= {*_FILES, *_FOLDERS, _LOCK_FILE}
+    return _LOCK_FILE in names and (RUN_FILE in names or names <= {*_FILES, *_FOLDERS, _LOCK_FILE})
 
 
 @contextlib.contextmanager
@@ -303,6 +304,7 @@ def _empty(out: Path) -> None:
 @contextlib.contextmanager
 def _locked(file: Path) -> Iterator[None]:
     """An advisory lock that the system drops when the process ends, however it ends."""
+    file.touch()
     try:
         import fcntl
     except ImportError:  # not a POSIX system: no lock, and no harm for a single run
