@@ -78,6 +78,8 @@ def test_digest_changes_with_any_label(make_frames):
     energy[1] += 1e-9
     assert dataclasses.replace(frames, energy=energy).digest() != frames.digest()
     assert dataclasses.replace(frames, energy=None).digest() != frames.digest()
+    phases = dict(frames.labels, phase=("crystal", "glass"))  # scores are split by it
+    assert dataclasses.replace(frames, labels=phases).digest() != frames.digest()
 
 
 @pytest.mark.parametrize(
