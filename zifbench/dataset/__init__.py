@@ -1,0 +1,1 @@
+"""Raw files to a versioned store of frames, to splits, to exports."""
