@@ -9,9 +9,7 @@ from zifbench.analysis.observables import OBSERVABLES
 from zifbench.analysis.runs import RunObservation
 from zifbench.pages import write_page
 from zifbench.reports.figures import draw_curves, draw_series
-from zifbench.reports.record import Analysis, Number
-
-REPORT_FILE = "report.html"
+from zifbench.reports.record import REPORT_FILE, Analysis, Number
 
 
 def write_analysis_page(
