@@ -262,7 +262,7 @@ def test_full_disk_while_it_is_written(
             written(device, block)
 
     monkeypatch.setattr(downloading, "_write_all", full_after_three)
-    with pytest.raises(DownloadError, match="no room in .*make room"):
+    with pytest.raises(DownloadError, match=r"no room in .*make room"):
         download(wanted, url, manner())
     monkeypatch.setattr(downloading, "_write_all", written)
     notes: list[str] = []
@@ -313,9 +313,7 @@ def test_killed_at_random_instants(wanted: Wanted, url: str, server: Server) -> 
     part = wanted.target.parent / ".file.bin.partial" / "part"
     had = 0
     for kill_after in (200_000, 700_000, 1_500_000):
-        child = subprocess.Popen(
-            [str(c) for c in command], env=os.environ | {"PYTHONPATH": root}
-        )
+        child = subprocess.Popen([str(c) for c in command], env=os.environ | {"PYTHONPATH": root})
         while not part.is_file() or part.stat().st_size < kill_after:
             assert child.poll() is None
             time.sleep(0.005)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +16,7 @@ from zifbench.progress import Progress, no_progress
 
 _BLOCK = 1 << 20
 _ENCRYPTED = 1  # bit 0 of a member's flags
+_DAMAGE = (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, lzma.LZMAError)
 
 
 def unpack(archive: Path, progress: Progress = no_progress) -> Path:
@@ -35,7 +38,7 @@ def unpack(archive: Path, progress: Progress = no_progress) -> Path:
     try:
         with zipfile.ZipFile(archive) as source:
             _extract(source, _checked(source, archive), unfinished, progress)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{archive} is damaged ({error}); delete it and fetch it again") from error
     else:
         unfinished.replace(folder)

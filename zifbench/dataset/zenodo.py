@@ -185,7 +185,7 @@ def _files(entries: list[Mapping[str, Any]], record: ArchiveRecord) -> tuple[Rec
 def _file(entry: Mapping[str, Any], record: ArchiveRecord) -> RecordFile:
     name = str(entry["key"])
     plain = PurePosixPath(name).name == name and "\\" not in name and name.isprintable()
-    if not plain or name.startswith(".") or name == MANIFEST_NAME:
+    if not name or not plain or name.startswith(".") or name == MANIFEST_NAME:
         raise DataError(f"{record.name}: the record holds a file {name!r}, which is no plain name")
     checksum = str(entry["checksum"]).lower()
     if not checksum.startswith("md5:"):
