@@ -194,6 +194,16 @@ def test_overloaded_api_is_asked_again(fetcher: Fetcher, server: Server) -> None
     assert any("HTTP 503" in note for note in NOTES)
 
 
+def test_what_is_here_needs_no_network(fetcher: Fetcher, server: Server) -> None:
+    fetcher.fetch_all(["aimd"])
+    server.fail(API, *["status 500"] * 4)
+    assert fetcher.fetch_all(["aimd"])[0].new is False
+    assert "going by" in NOTES[-1]
+    (fetcher.directory / "aimd" / MANIFEST_NAME).unlink()
+    with pytest.raises(DownloadError, match="HTTP 500"):
+        fetcher.fetch_all(["aimd"])
+
+
 def test_a_licence_may_be_missing(fetcher: Fetcher, server: Server) -> None:
     stated = answer(server, FILES)
     del stated["metadata"]["license"]

@@ -214,7 +214,15 @@ class Fetcher:
             except NotPublishedError:
                 continue
             return parse_manifest(answer, _below(mirror, path))
-        manifest = parse_record(self._ask(record.api, record), record)
+        here = self.directory / record.name / MANIFEST_NAME
+        try:
+            answer = self._ask(record.api, record)
+        except DownloadError as error:
+            if not here.is_file():
+                raise
+            self.manner.note(f"{error}; going by {here}")
+            return load_manifest(here)
+        manifest = parse_record(answer, record)
         asked = record.api.rstrip("/").rpartition("/")[2]
         if manifest.given != asked:
             self.manner.note(f"{record.name}: {asked} leads to version {manifest.given}")
