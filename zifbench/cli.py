@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from zifbench.data_cli import data
 from zifbench.errors import ZifbenchError
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ leaderboard = typer.Typer(
     help="Compare models: one validated JSON entry each.", no_args_is_help=True
 )
 app.add_typer(leaderboard, name="leaderboard")
+app.add_typer(data, name="data")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Board = Annotated[Path, typer.Option(help="Directory of the leaderboard.")]
@@ -149,7 +151,7 @@ def analyse(
     ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(help="In K; free energies and elastic moduli need it, unless a store says it."),
+        typer.Option(help="In K, for free energies and elastic moduli, where no store says it."),
     ] = None,
     frame_interval: Annotated[
         float | None, typer.Option(help="Time between frames in fs, where the frames have none.")
@@ -333,7 +335,8 @@ _CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
 
 # What a command leaves behind when it is stopped, and how it goes on.
 _WHEN_STOPPED = {
-    "evaluate": "stopped; an evaluation that had begun continues with --resume and the same options",
+    "evaluate": "stopped; an evaluation that had begun continues with --resume and the same "
+    "options",
     "analyse": "stopped; nothing was written, and an earlier analysis is as it was",
 }
 _RESUME = {"evaluate": " with --resume"}

@@ -153,7 +153,9 @@ class Clock:
         self.n_frames += len(frames)
         if frames.time_fs is None:
             if self._given is None:
-                raise NotDefinedError(f"{frames.source} carries no times; give frame_interval_fs")
+                raise NotDefinedError(
+                    f"{frames.source} carries no times; give frame_interval_fs (--frame-interval)"
+                )
             return
         times = frames.time_fs if self._last is None else np.append(self._last, frames.time_fs)
         steps = np.diff(times)

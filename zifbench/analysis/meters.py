@@ -346,9 +346,12 @@ class _Reading:
     def axis(self) -> Axis:
         """Time where it is known, else steps, else frame numbers."""
         if self._times:
-            return Axis("time, ps", np.concatenate(self._times) / 1000.0)
+            times = np.concatenate(self._times)
+            return Axis("time, ps", np.asarray(times * 1.0e-3, dtype=np.float64))
         if self._interval is not None:
-            return Axis("time, ps", np.arange(self.n_frames) * (self._interval / 1000.0))
+            return Axis(
+                "time, ps", np.arange(self.n_frames, dtype=np.float64) * self._interval * 1e-3
+            )
         if self._steps:
             return Axis("step", np.concatenate(self._steps))
         return Axis("frame", np.arange(self.n_frames, dtype=np.float64))

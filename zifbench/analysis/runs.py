@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from zifbench.frames import FloatArray
 
 _MIN_FILES = 3  # two curves say nothing about their scatter
 _RESAMPLES = 400
+Titled = TypeVar("Titled", Series, Curve)
 _ROUNDING = 1.0e-12  # relative differences below are those of equal numbers, computed twice
 
 
@@ -211,16 +213,17 @@ def _of_files(
 ) -> RunObservation:
     found = _Found()
     found.gaps.update(dict.fromkeys(gap for row in rows for gap in row.gaps))
-    series = _common(rows, "series", found)
+    series = _common([row.series for row in rows], found)
     for key, of_files in series.items():
         value = _mean_of_series(of_files, settings)
         found.values[key] = _with_run_length(value, of_files, names)
     for key in dict.fromkeys(key for row in rows for key in row.scalars):
         scalars = [row.scalars[key] for row in rows if key in row.scalars]
         found.values[key] = _mean_of_scalars(scalars, settings)
-    for key, curves in _common(rows, "curves", found).items():
+    for key, curves in _common([row.curves for row in rows], found).items():
         try:
-            _add_curve(key, curves, settings, found)
+            n_samples = len(curves) if len(curves) > 1 else len(axes[0].values)
+            _add_curve(key, curves, n_samples, settings, found)
         except NotDefinedError as error:
             found.gaps[f"{curves[0].title}: {error}"] = None
     events = tuple(str(event) for row in rows for event in row.events)
@@ -228,9 +231,8 @@ def _of_files(
     return RunObservation(found.values, found.curves, series, names, axes, events, gaps)
 
 
-def _common(rows: Sequence[Observation], kind: str, found: _Found) -> dict[str, list[object]]:
+def _common(tables: Sequence[Mapping[str, Titled]], found: _Found) -> dict[str, list[Titled]]:
     """Key -> what each file has under it; what only some files have is a gap."""
-    tables = [getattr(row, kind) for row in rows]
     common = {}
     for key in dict.fromkeys(key for table in tables for key in table):
         have = [table[key] for table in tables if key in table]
@@ -313,7 +315,9 @@ def _mean_of_files(
 # -- curves ---------------------------------------------------------------------------------------
 
 
-def _add_curve(key: str, curves: Sequence[Curve], settings: Settings, found: _Found) -> None:
+def _add_curve(
+    key: str, curves: Sequence[Curve], n_samples: int, settings: Settings, found: _Found
+) -> None:
     """Mean over the files; the band from them, or from the blocks of a single one."""
     first = curves[0]
     if any(c.x.shape != first.x.shape or not np.allclose(c.x, first.x) for c in curves):
@@ -333,7 +337,7 @@ def _add_curve(key: str, curves: Sequence[Curve], settings: Settings, found: _Fo
     else:
         low, high = np.full(n, np.nan), np.full(n, np.nan)
     found.curves[key] = CurveEstimate(replace(first, blocks=None), y, low, high)
-    of = ("files", len(curves)) if len(curves) > 1 else ("blocks", _n_blocks(first))
+    n_of = "files" if len(curves) > 1 else "frames"
     for k, (name, reading) in enumerate(first.readings.items()):
         try:
             value = reading.read(y)
@@ -346,12 +350,8 @@ def _add_curve(key: str, curves: Sequence[Curve], settings: Settings, found: _Fo
             ends = (value - reach_k, value + reach_k)
         reliable = None if estimate is None or ends is None else estimate.reliable
         found.values[name] = Value(
-            reading.title, reading.unit, value, ends, None, of[1], of[0], reliable
+            reading.title, reading.unit, value, ends, None, n_samples, n_of, reliable
         )
-
-
-def _n_blocks(curve: Curve) -> int:
-    return 1 if curve.blocks is None else len(curve.blocks)
 
 
 def _estimate(

@@ -159,7 +159,7 @@ class _Cells:
         interval = self._settings.frame_interval_fs
         if interval is None:
             return "frames used", np.arange(n, dtype=np.float64)
-        return "length of the run, ps", np.arange(n) * interval / _FS_PER_PS
+        return "length of the run, ps", np.arange(n, dtype=np.float64) * (interval / _FS_PER_PS)
 
 
 class Elasticity(_Cells):
@@ -206,15 +206,14 @@ class Elasticity(_Cells):
         verdict = check_convergence(track)
         label, axis = self._axis()
         x = axis[track.n_frames - 1]
+        note = None if verdict.converged else f"not converged: {verdict.reason}"
         curves = {}
         for name in _SHOWN:
             i, j = int(name[0]) - 1, int(name[1]) - 1
             y, reach = track.stiffness_GPa[:, i, j], 1.96 * track.standard_error_GPa[:, i, j]
             curves[f"c{name}"] = Curve(f"C{name}", label, "GPa", x, y, band=(y - reach, y + reach))
-            scalars[f"c{name}"] = Scalar(
-                f"C{name}", "GPa", float(y[-1]), (float(y[-1] - reach[-1]), float(y[-1] + reach[-1])),
-                verdict.converged, None if verdict.converged else f"not converged: {verdict.reason}",
-            )  # fmt: skip
+            last, ends = float(y[-1]), (float(y[-1] - reach[-1]), float(y[-1] + reach[-1]))
+            scalars[f"c{name}"] = Scalar(f"C{name}", "GPa", last, ends, verdict.converged, note)
         return Observation(curves=curves, scalars=scalars)
 
 

@@ -19,10 +19,10 @@ from zifbench.analysis.observables import OBSERVABLES
 from zifbench.analysis.observation import Observable, Settings
 from zifbench.analysis.runs import Run, RunObservation, RunResult, observe
 from zifbench.benchmark.provenance import collect_provenance
-from zifbench.benchmark.run import Progress, no_progress
 from zifbench.errors import DataError, unknown_name
 from zifbench.files import write_text_atomically
 from zifbench.frames import FloatArray
+from zifbench.progress import Progress, no_progress
 from zifbench.reports.directory import check_directory, write_directory
 from zifbench.reports.page import write_analysis_page
 from zifbench.reports.record import (
