@@ -207,7 +207,7 @@ def measure(
     with ThreadPoolExecutor(n_threads or _n_cores()) as pool:
         jobs: dict[str, Future[None]] = {}
         last = 0
-        for piece in source.chunks(_PIECE_ATOMS):
+        for piece in _numbered(source.chunks(_PIECE_ATOMS)):
             board.collect(jobs)
             advance(last)
             jobs = {name: pool.submit(meter.add, piece) for name, meter in board.meters(piece)}
@@ -222,6 +222,15 @@ def measure(
         )
     found, failed = board.finish()
     return FileResult(found, failed, reading.axis(), reading.digest(), frozenset(reading.formulas))
+
+
+def _numbered(pieces: Iterator[Frames]) -> Iterator[Frames]:
+    """Frames that know their number in the file, for messages."""
+    n_frames = 0
+    for piece in pieces:
+        number = np.arange(n_frames, n_frames + len(piece), dtype=np.int64)
+        yield replace(piece, source_index=number) if piece.source_index is None else piece
+        n_frames += len(piece)
 
 
 def _n_cores() -> int:

@@ -97,7 +97,7 @@ def partial_rdfs(
         types = np.repeat(np.arange(len(symbols)), sizes.astype(int))
         positions = np.ascontiguousarray(chunk.positions[:, np.concatenate(index)])
         table = _wanted(symbols, pairs) * r_max_A
-        _histogram(
+        histogram_kernel(
             positions, chunk.cell, inverse_cell(chunk.cell), types, table, chunk.volume,
             counts, weighted,
         )  # fmt: skip
@@ -152,7 +152,7 @@ def check_r_max(frames: Frames, *, r_max_A: float) -> None:
 
 
 @jit
-def _histogram(
+def histogram_kernel(
     positions: FloatArray,
     cells: FloatArray,
     inverses: FloatArray,
