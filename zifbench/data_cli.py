@@ -66,3 +66,60 @@ def assets(as_json: Json = False) -> None:
         typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
         return
     console.show_assets(rows)
+
+
+@data.command()
+def label(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE…", help="Frames to label, any file ASE reads.")
+    ],
+    out: Annotated[Path, typer.Option(help="Store to write, or to add to.")],
+    by: Annotated[
+        str | None,
+        typer.Option(help="Label of the frames that names their trajectory. [default: the file]"),
+    ] = None,
+    jobs: Annotated[
+        Path | None,
+        typer.Option(help="Directory of the CP2K jobs, one folder each. [default: OUT.jobs]"),
+    ] = None,
+    cp2k: Annotated[
+        str | None, typer.Option(help="CP2K executable. [default: the first on PATH]")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="OpenMP threads of a job.")] = 1,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many frames; the rest another time.")
+    ] = None,
+) -> None:
+    """Compute PBE-D3 energies, forces and stress with a local CP2K, as the published AIMD does.
+
+    One job a frame; finished jobs are never repeated, so an interrupted labelling goes on where it
+    was, and several of these commands may share one directory of jobs.
+    """
+    from zifbench import console
+    from zifbench.ase_io import read_frames
+    from zifbench.dataset.cp2k_single_point import find_cp2k
+    from zifbench.dataset.label import plan_jobs, run_jobs
+    from zifbench.dataset.label_store import store_labels, trajectories_of
+
+    frames = [part for file in files for part in read_frames(file)]
+    trajectories = trajectories_of(frames, by)
+    planned = plan_jobs(list(trajectories.values()))[:limit]
+    directory = jobs or out.with_name(f"{out.name}.jobs")
+    with console.progress_bar("label", len(planned)) as advance:
+        result = run_jobs(
+            planned,
+            directory,
+            executable=find_cp2k(cp2k),
+            workers=workers,
+            threads=threads,
+            advance=advance,
+        )
+    added = store_labels(out, trajectories, result)
+    console.say("green", "labelled", f"{len(result.labels)} frames, {added} of them new in {out}")
+    for key, reason in result.failures.items():
+        console.say("red", f"job {key}", reason)
+    if result.elsewhere:
+        console.say("yellow", "not ours", f"{len(result.elsewhere)} jobs run elsewhere; come again")
+    if result.failures:
+        raise typer.Exit(1)
