@@ -32,7 +32,9 @@ def trajectories_of(data: Sequence[Frames], by: str | None) -> dict[str, Frames]
     for frames in data:
         if by is not None and by not in frames.labels:
             have = ", ".join(sorted(frames.labels)) or "none"
-            raise DataError(f"{frames.source}: no label {by!r} to name trajectories by; it has {have}")
+            raise DataError(
+                f"{frames.source}: no label {by!r} to name trajectories by; it has {have}"
+            )
         names = frames.labels[by] if by is not None else (Path(frames.source).stem,) * len(frames)
         for name in dict.fromkeys(names):
             rows = [row for row, other in enumerate(names) if other == name]
