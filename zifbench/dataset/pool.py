@@ -112,14 +112,18 @@ def pool_of(store: Store, *, names: Sequence[str] = (), labels: Sequence[str] = 
     """
     chosen = sorted(store.trajectories)
     for name in names:
-        if not fnmatch.filter(chosen, name):
+        if not any(_matches(known, name) for known in chosen):
             raise unknown_name("trajectory", name, chosen)
     if names:
-        chosen = [n for n in chosen if any(fnmatch.fnmatchcase(n, name) for name in names)]
+        chosen = [known for known in chosen if any(_matches(known, name) for name in names)]
     pool = Pool(tuple(_pooled(store.trajectories[name], labels) for name in chosen))
     if not pool.trajectories or not len(pool.usable):
         raise DataError(f"{store.location}: no frame has an energy, so there is nothing to split")
     return pool
+
+
+def _matches(known: str, name: str) -> bool:
+    return known == name or fnmatch.fnmatchcase(known, name)
 
 
 def _pooled(trajectory: Trajectory, labels: Sequence[str]) -> PoolTrajectory:
