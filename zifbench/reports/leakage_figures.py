@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ALL = "all frames"
 _COLOURS = {"train": "#1f5fa8", "validation": "#c99a1c", "test": "#c8553d"}
 _GREY = "#c3ccd6"
-_BINS = 60
+_BINS = 40
 _DECADES = 4  # shown below the greatest distance at most
 
 
@@ -57,7 +57,7 @@ def draw_energies(energies: Mapping[str, FloatArray]) -> str:
             # What nearly equals all frames is seen as dashes on their outline.
             style = "--" if subset == "validation" else "-"
             axes.stairs(density, edges, color=_COLOURS.get(subset), ls=style, lw=1.5, label=label)
-    axes.set(xlabel=f"energy of the cell − ({zero:.3f} eV), eV", ylabel="density, 1/eV")
+    axes.set(xlabel=f"energy relative to the mean of all frames, {zero:.3f} eV, in eV", ylabel="density, 1/eV")
     axes.legend(fontsize=8)
     return data_url(figure)
 
@@ -87,5 +87,5 @@ def draw_distances(distances: Mapping[str, tuple[FloatArray, float | None]]) -> 
                 rotation=90, va="center", fontsize=7, color=_COLOURS["test"],
             )  # fmt: skip
         axes.set(xlabel=f"nearest training frame, {unit}", ylim=(0.0, 103.0))
-        axes.set_ylabel("frames that are nearer, %" if column == 1 else "")
+        axes.set_ylabel("share of frames that are nearer, %" if column == 1 else "")
     return data_url(figure)
