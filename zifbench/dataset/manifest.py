@@ -106,6 +106,14 @@ class Split:
         """Trajectory -> frames of a subset, ascending."""
         return self._subset(subset)
 
+    def summary(self) -> dict[str, Any]:
+        """The manifest without its frames: numbers of them instead."""
+        subsets = {
+            subset: {name: len(frames) for name, frames in trajectories.items()}
+            for subset, trajectories in self.subsets.items()
+        }
+        return _head(self) | {"subsets": subsets}
+
     def check(self, store: Store) -> None:
         """Refuse a store that this split was not made from.
 
@@ -152,6 +160,20 @@ def _check_subsets(subsets: Mapping[str, Mapping[str, IntArray]], name: str) -> 
             )
 
 
+def _head(split: Split) -> dict[str, Any]:
+    return {
+        "schema": SPLIT_SCHEMA,
+        "kind": KIND,
+        "name": split.name,
+        "generator": split.generator,
+        "seed": split.seed,
+        "parameters": dict(split.parameters),
+        "store": split.store.model_dump(),
+        "notes": list(split.notes),
+        "provenance": dict(split.provenance),
+    }
+
+
 def write_split(split: Split, path: Path, *, overwrite: bool = False) -> None:
     """Write a manifest, whole or not at all.
 
@@ -164,17 +186,6 @@ def write_split(split: Split, path: Path, *, overwrite: bool = False) -> None:
         subset: {name: frames.tolist() for name, frames in trajectories.items()}
         for subset, trajectories in split.subsets.items()
     }
-    head = {
-        "schema": SPLIT_SCHEMA,
-        "kind": KIND,
-        "name": split.name,
-        "generator": split.generator,
-        "seed": split.seed,
-        "parameters": dict(split.parameters),
-        "store": split.store.model_dump(),
-        "notes": list(split.notes),
-        "provenance": dict(split.provenance),
-    }
     # One line a trajectory: a million numbers on a million lines are no better to read.
     lines = [
         f"  {json.dumps(subset)}: {{\n"
@@ -185,7 +196,7 @@ def write_split(split: Split, path: Path, *, overwrite: bool = False) -> None:
         + "\n  }"
         for subset, trajectories in subsets.items()
     ]
-    text = json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}")
+    text = json.dumps(_head(split), indent=1, ensure_ascii=False).removesuffix("\n}")
     write_text_atomically(path, text + ',\n "subsets": {\n' + ",\n".join(lines) + "\n }\n}\n")
 
 

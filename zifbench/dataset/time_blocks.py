@@ -80,6 +80,22 @@ def blocked(pool: Pool, parameters: Blocked, keys: RandomKeys) -> Drawn:
     return Drawn(draw_counts(subsets, counts, keys), (note,))
 
 
+def parse_fractions(text: str) -> tuple[float, float, float]:
+    """Shares of training, validation and test, from text such as "0.8,0.1,0.1".
+
+    Raises:
+        DataError: not three numbers.
+    """
+    try:
+        train, validation, test = map(float, text.split(","))
+    except ValueError as error:
+        raise DataError(
+            f"fractions {text!r}: wanted three numbers, for train, validation and test, e.g. "
+            "0.8,0.1,0.1"
+        ) from error
+    return train, validation, test
+
+
 def _check(parameters: Blocked) -> None:
     if parameters.unit not in UNITS:
         raise DataError(f"unit of the blocks: {parameters.unit!r}, wanted fs or frames")

@@ -57,7 +57,10 @@ def draw_energies(energies: Mapping[str, FloatArray]) -> str:
             # What nearly equals all frames is seen as dashes on their outline.
             style = "--" if subset == "validation" else "-"
             axes.stairs(density, edges, color=_COLOURS.get(subset), ls=style, lw=1.5, label=label)
-    axes.set(xlabel=f"energy relative to the mean of all frames, {zero:.3f} eV, in eV", ylabel="density, 1/eV")
+    axes.set(
+        xlabel=f"energy relative to the mean of all frames, {zero:.3f} eV, in eV",
+        ylabel="density, 1/eV",
+    )
     axes.legend(fontsize=8)
     return data_url(figure)
 

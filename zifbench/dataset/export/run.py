@@ -8,11 +8,13 @@ name and renamed when all is there.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -63,7 +65,20 @@ FORMATS: dict[str, Format] = {
 }  # fmt: skip
 
 
-def export(selection: Selection, out: Path, file_format: str, *, overwrite: bool = False) -> Path:
+@contextlib.contextmanager
+def no_progress(title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Nobody waits."""
+    yield lambda n: None
+
+
+def export(
+    selection: Selection,
+    out: Path,
+    file_format: str,
+    *,
+    overwrite: bool = False,
+    progress: Callable[..., AbstractContextManager[Callable[[int], None]]] = no_progress,
+) -> Path:
     """Write an export.
 
     Args:
@@ -71,6 +86,7 @@ def export(selection: Selection, out: Path, file_format: str, *, overwrite: bool
         out: The folder to make.
         file_format: A name in `FORMATS`.
         overwrite: Replace an earlier export.
+        progress: Shows a person how far it is; as `zifbench.console.progress_bar`.
 
     Raises:
         UnknownNameError: no such format.
@@ -80,8 +96,12 @@ def export(selection: Selection, out: Path, file_format: str, *, overwrite: bool
     if file_format not in FORMATS:
         raise unknown_name("format", file_format, FORMATS)
     _check_out(out, overwrite=overwrite)
-    with _written_whole(out) as directory:
-        FORMATS[file_format].write(selection, directory)
+    with (
+        _written_whole(out) as directory,
+        progress(file_format, selection.n_frames) as advance,
+    ):
+        counted = dataclasses.replace(selection, advance=advance)
+        FORMATS[file_format].write(counted, directory)
         record = json.dumps(_record(selection, file_format, directory), indent=1)
         write_text_atomically(directory / EXPORT_FILE, record + "\n")
     return out

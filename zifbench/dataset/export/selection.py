@@ -99,7 +99,6 @@ def select(
     split: Split | None = None,
     *,
     subsets: Sequence[str] = (),
-    advance: Callable[[int], None] = lambda n: None,
 ) -> Selection:
     """What to export: the subsets of a split, some of them, or the whole store as one.
 
@@ -114,7 +113,7 @@ def select(
         parts = {EVERYTHING: {name: rows for name, rows in whole.items() if len(rows)}}
         if not parts[EVERYTHING]:
             raise DataError(f"{store.location} has no frames to export")
-        return Selection(store, None, parts, advance)
+        return Selection(store, None, parts)
     split.check(store)
     for subset in subsets:
         if subset not in split.subsets:
@@ -123,5 +122,4 @@ def select(
         store,
         split,
         {s: split.rows(s) for s in split.subsets if not subsets or s in subsets},
-        advance,
     )
