@@ -49,8 +49,8 @@ class PoolTrajectory:
     @property
     def group(self) -> str:
         """Frames whose energies may be compared: same composition, same level of theory."""
-        level = str(self.attributes.get("level_of_theory", "unknown level of theory"))
-        return f"{self.formula}, {level}"
+        level = attribute_of(self.attributes, "level_of_theory")
+        return f"{self.formula}, {level or 'unknown level of theory'}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +98,14 @@ class Pool:
         }
 
 
+def attribute_of(attributes: Mapping[str, Any], key: str) -> Any:
+    """An attribute, or else the text that the frames themselves carried (`Frames.info`), or None."""
+    if key in attributes:
+        return attributes[key]
+    info = attributes.get("info")
+    return info.get(key) if isinstance(info, Mapping) else None
+
+
 def pool_of(store: Store, *, names: Sequence[str] = (), labels: Sequence[str] = ()) -> Pool:
     """The frames of a store, or of some of its trajectories.
 
@@ -142,7 +150,7 @@ def _pooled(trajectory: Trajectory, labels: Sequence[str]) -> PoolTrajectory:
 
 def _labels(trajectory: Trajectory, keys: Sequence[str]) -> dict[str, list[str]]:
     texts: dict[str, list[str]] = {key: [] for key in keys}
-    for frames in trajectory.chunks(_LABEL_CHUNK, fields=("energy",)):
+    for frames in trajectory.chunks(_LABEL_CHUNK, fields=("labels",)):
         for key, column in texts.items():
             column += frames.labels[key]
     return texts

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from zifbench.dataset.draws import RandomKeys
-from zifbench.dataset.pool import Pool, PoolTrajectory
+from zifbench.dataset.pool import Pool, PoolTrajectory, attribute_of
 from zifbench.dataset.subsets import SUBSETS, Drawn, draw_counts
 from zifbench.errors import DataError
 from zifbench.frames import IntArray
@@ -119,10 +119,11 @@ def by_label(pool: Pool, parameters: ByLabel, keys: RandomKeys) -> Drawn:
 def _value(trajectory: PoolTrajectory, by: str) -> Any:
     if by == "name":
         return trajectory.name
-    if by not in trajectory.attributes:
+    value = attribute_of(trajectory.attributes, by)
+    if value is None:
         known = ", ".join(["name", *sorted(trajectory.attributes)])
         raise DataError(f"trajectory {trajectory.name} has no attribute {by!r}; it has: {known}")
-    return trajectory.attributes[by]
+    return value
 
 
 def _same(value: Any, text: str) -> bool:

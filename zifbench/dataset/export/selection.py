@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from zifbench.dataset.manifest import Split
+from zifbench.dataset.pool import attribute_of
 from zifbench.dataset.store import Store, Trajectory
 from zifbench.errors import DataError, unknown_name
 from zifbench.frames import Frames, IntArray
@@ -72,7 +72,8 @@ class Selection:
 
     def dtype(self, field: str) -> str:
         """The narrowest float that holds a field of all trajectories without loss."""
-        dtypes = {str(np.dtype(t.dtypes[field])) for t in self.trajectories() if field in t.fields}
+        records = [t.record.fields[field] for t in self.trajectories() if field in t.fields]
+        dtypes = {record.layout.dtype for record in records}
         return "float32" if dtypes == {"float32"} else "float64"
 
     def about(self, subset: str) -> dict[str, str]:
@@ -87,11 +88,10 @@ class Selection:
 
     def collected(self, attribute: str) -> list[str]:
         """Different values of an attribute of the exported trajectories, or that of the store."""
-        holders: list[Mapping[str, Any]] = [t.attributes for t in self.trajectories()]
-        found = [str(holder[attribute]) for holder in holders if attribute in holder]
-        if not found and attribute in self.store.attributes:
-            found = [str(self.store.attributes[attribute])]
-        return sorted(set(found))
+        found = {attribute_of(t.attributes, attribute) for t in self.trajectories()} - {None}
+        if not found:
+            found = {attribute_of(self.store.attributes, attribute)} - {None}
+        return sorted(map(str, found))
 
 
 def select(
