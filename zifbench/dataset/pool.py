@@ -99,7 +99,7 @@ class Pool:
 
 
 def attribute_of(attributes: Mapping[str, Any], key: str) -> Any:
-    """An attribute, or else the text that the frames themselves carried (`Frames.info`), or None."""
+    """An attribute, or else the text that the frames carried (`Frames.info`), or None."""
     if key in attributes:
         return attributes[key]
     info = attributes.get("info")
