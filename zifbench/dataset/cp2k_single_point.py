@@ -179,9 +179,7 @@ def single_point_input(
     if not frames.pbc.all():
         raise DataError(f"{frames.where(row)} is not periodic in all directions; give it a cell")
     cell = [f"      {k} {_row(v)}" for k, v in zip("ABC", frames.cell[row], strict=True)]
-    atoms = [
-        f"      {s:<2} {_row(r)}" for s, r in zip(symbols, frames.positions[row], strict=True)
-    ]
+    atoms = [f"      {s:<2} {_row(r)}" for s, r in zip(symbols, frames.positions[row], strict=True)]
     kinds = [
         f"    &KIND {s}\n      BASIS_SET {settings.kinds[s][0]}\n"
         f"      POTENTIAL {settings.kinds[s][1]}\n    &END KIND"

@@ -48,10 +48,13 @@ def kind_of(path: Path) -> str | None:
     Raises:
         DataError: a file of CP2K in a form that is not read, which must not be passed over.
     """
-    for kind, pattern in _SUFFIXES.items():
-        if pattern.search(path.name) and path.is_file():
-            return kind if _has_header(path, kind) else None
-    return None
+    kind = suffix_kind(path)
+    return kind if kind is not None and path.is_file() and _has_header(path, kind) else None
+
+
+def suffix_kind(path: Path) -> str | None:
+    """What the end of a file's name promises."""
+    return next((kind for kind, end in _SUFFIXES.items() if end.search(path.name)), None)
 
 
 def _has_header(path: Path, kind: str) -> bool:
@@ -86,10 +89,13 @@ def find_md_files(directory: Path) -> dict[str, Path]:
         DataError: several files of one kind, or no positions.
     """
     found: dict[str, list[Path]] = {}
+    strange: list[Path] = []
     for path in sorted(directory.iterdir()):
         kind = kind_of(path)
         if kind is not None:
             found.setdefault(kind, []).append(path)
+        elif suffix_kind(path) not in (None, "positions") and path.is_file():
+            strange.append(path)
     for kind, paths in found.items():
         if len(paths) > 1:
             names = ", ".join(printable(path.name) for path in paths)
@@ -100,6 +106,11 @@ def find_md_files(directory: Path) -> dict[str, Path]:
     files = {kind: paths[0] for kind, paths in found.items()}
     if not found:
         raise DataError(f"{printable(str(directory))} holds no MD output of CP2K")
+    if strange:
+        raise DataError(
+            f"{printable(str(strange[0]))} is named as {suffix_kind(strange[0])} of CP2K and does "
+            "not begin so; it is empty, damaged or of another program: repair it or take it away"
+        )
     for kind in ("positions", "cell"):
         if kind not in files:
             have = ", ".join(printable(path.name) for path in files.values())

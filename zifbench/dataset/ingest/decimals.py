@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from zifbench.frames import FloatArray, IntArray
 from zifbench.jit import jit
@@ -94,55 +97,110 @@ def triples(
         starts: First byte of each atom's line within a frame, shape (N,).
         ends: Its line feed, shape (N,).
         out: Filled with the values, shape (frames, N, 3).
-        bad: Filled with the first atom of each frame whose line is not of this form, or -1.
+        bad: Filled with the first atom of each frame whose line is not of this form, or -1. So are
+            numbers of 900 719 or more, which need more bits.
     """
     for frame in range(text.shape[0]):
         bad[frame] = -1
-        line = text[frame]
+        address = text[frame].ctypes.data
         for atom in range(len(starts)):
             end = ends[atom]
-            good = line[end] == _LINE_FEED
+            good = text[frame, end] == _LINE_FEED
             for position in range(starts[atom], end - TRIPLE):
-                good &= line[position] == template[position]
+                good &= text[frame, position] == template[position]
             for k in range(3):
-                start = end - TRIPLE + WIDTH * k
-                fraction, checked = _ten_digits(line, start + WIDTH - DECIMALS)
-                good &= checked and line[start + WIDTH - DECIMALS - 1] == _DOT
-                integer = 0
-                power = 1
-                position = start + WIDTH - DECIMALS - 2
-                while position >= start and _ZERO <= line[position] < _ZERO + 10:
-                    integer += power * (line[position] - _ZERO)
-                    power *= 10
-                    position -= 1
-                negative = position >= start and line[position] == _MINUS
-                if negative:
-                    position -= 1
-                while position >= start:  # nothing but blanks before the number
-                    good &= line[position] == _BLANK
-                    position -= 1
-                good &= integer <= _MAX_INTEGER and power > 1
-                value = (integer * _SCALE + fraction) / 1.0e10
-                out[frame, atom, k] = -value if negative else value
+                value, checked = _f20_10(address + end - TRIPLE + WIDTH * k)
+                out[frame, atom, k] = value
+                good &= checked
             if not good and bad[frame] < 0:
                 bad[frame] = atom
 
 
+# Eight bytes at a time: a word holds eight characters, the first one in its lowest byte.
+_ONES = np.uint64(0x0101010101010101)
+_LOW = np.uint64(0x0F0F0F0F0F0F0F0F)
+_HIGH = np.uint64(0xF0F0F0F0F0F0F0F0)
+_SIX = np.uint64(0x0606060606060606)
+_ZEROS = np.uint64(0x3030303030303030)
+_BLANKS = np.uint64(0x2020202020202020)
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_BYTE = np.uint64(0xFF)
+_PAIRS = np.uint64(0x000000FF000000FF)
+_MUL_1 = np.uint64(100 + (1000000 << 32))
+_MUL_2 = np.uint64(1 + (10000 << 32))
+_MINUS_OVER_BLANK = np.uint64(_MINUS ^ _BLANK)
+_U4, _U8, _U10, _U16, _U32, _U56 = (np.uint64(k) for k in (4, 8, 10, 16, 32, 56))
+_NO = np.uint64(0)
+_DOT_WORD = np.uint64(_DOT)
+_TWO_ZEROS = np.uint64(0x3030)
+_TWO_HIGH = np.uint64(0xF0F0)
+_TWO_SIX = np.uint64(0x0606)
+_TWO_BYTES = np.uint64(0xFFFF)
+_EIGHT_DIGITS = np.uint64(10**8)
+_SCALE_WORD = np.uint64(_SCALE)
+_MAX_WORD = np.uint64(_MAX_INTEGER)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _word(context: Any, address: Any) -> Any:
+    """Eight bytes from any address, the first one lowest (zifbench runs on little-endian only)."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
+        return builder.load(pointer, align=1)
+
+    return types.uint64(types.intp), generate
+
+
 @jit
-def _ten_digits(line: Bytes, start: int) -> Any:
-    """Ten digits as an integer, in pairs so that the additions do not wait for each other."""
-    d0, d1 = np.int64(line[start]) - _ZERO, np.int64(line[start + 1]) - _ZERO
-    d2, d3 = np.int64(line[start + 2]) - _ZERO, np.int64(line[start + 3]) - _ZERO
-    d4, d5 = np.int64(line[start + 4]) - _ZERO, np.int64(line[start + 5]) - _ZERO
-    d6, d7 = np.int64(line[start + 6]) - _ZERO, np.int64(line[start + 7]) - _ZERO
-    d8, d9 = np.int64(line[start + 8]) - _ZERO, np.int64(line[start + 9]) - _ZERO
-    # Negative where a byte is below "0" or above "9".
-    low = d0 | d1 | d2 | d3 | d4 | d5 | d6 | d7 | d8 | d9
-    high = (9 - d0) | (9 - d1) | (9 - d2) | (9 - d3) | (9 - d4)
-    high |= (9 - d5) | (9 - d6) | (9 - d7) | (9 - d8) | (9 - d9)
-    first = (d0 * 10 + d1) * 10000 + (d2 * 10 + d3) * 100 + (d4 * 10 + d5)
-    last = (d6 * 10 + d7) * 100 + (d8 * 10 + d9)
-    return first * 10000 + last, (low | high) >= 0
+def _eight_digits(nibbles: np.uint64) -> Any:
+    """Eight bytes 0 to 9 as one number: pairs, then fours, then eights."""
+    pairs = nibbles * _U10 + (nibbles >> _U8)
+    return ((pairs & _PAIRS) * _MUL_1 + ((pairs >> _U16) & _PAIRS) * _MUL_2) >> _U32
+
+
+@jit
+def _f20_10(address: int) -> Any:
+    """The value of `F20.10` at an address, and whether it is blanks, a sign, digits and ten more.
+
+    Bytes 0 to 8 are the integer part, 9 the point, 10 to 19 the fraction.
+    """
+    # The last eight digits.
+    word = _word(address + 12)
+    nibbles = word & _LOW
+    wrong = (word & _HIGH) ^ _ZEROS
+    wrong |= (nibbles + _SIX) & _HIGH
+    fraction = _eight_digits(nibbles)
+    # The point and the two digits before them.
+    word = _word(address + 9)
+    wrong |= (word & _BYTE) ^ _DOT_WORD
+    two = (word >> _U8) & _TWO_BYTES
+    wrong |= (two & _TWO_HIGH) ^ _TWO_ZEROS
+    two &= ~_TWO_HIGH
+    wrong |= (two + _TWO_SIX) & _TWO_HIGH
+    fraction += ((two & _BYTE) * _U10 + (two >> _U8)) * _EIGHT_DIGITS
+    # The integer part: in ASCII, digits have the bit 16 and blank and minus do not.
+    word = _word(address + 1)
+    digit = (word >> _U4) & _ONES
+    n_digits = (digit * _ONES) >> _U56
+    rest = (_U8 - n_digits) * _U8
+    if n_digits in (_NO, _U8):
+        return np.nan, False
+    digits = _ALL << rest  # the bytes that must be digits, those nearest to the point
+    wrong |= digit ^ (_ONES & digits)
+    wrong |= (word & _HIGH & digits) ^ (_ZEROS & digits)
+    nibbles = word & _LOW & digits
+    wrong |= (nibbles + _SIX) & _HIGH & digits
+    integer = _eight_digits(nibbles)
+    # Before them blanks, of which the last may be a minus.
+    sign = (word ^ _BLANKS) & ~digits
+    negative = sign != _NO
+    if negative:
+        wrong |= sign ^ (_MINUS_OVER_BLANK << (rest - _U8))
+    wrong |= (_word(address) & _BYTE) ^ np.uint64(_BLANK)
+    good = wrong == _NO and integer <= _MAX_WORD
+    value = np.float64(np.int64(integer * _SCALE_WORD + fraction)) / 1.0e10
+    return (-value if negative else value), good
 
 
 @jit

@@ -14,6 +14,7 @@ from zifbench.frames import IntArray
 from zifbench.jit import jit
 
 _THREADS = 16
+_FEW = 256  # not worth a thread
 # POSIX pread(fd, buffer, count, offset): called from compiled code, so that a million short reads
 # cost the system call and not the interpreter.
 _pread = types.ExternalFunction(
@@ -40,9 +41,11 @@ def read_each(descriptor: int, offsets: IntArray, width: int) -> Bytes:
         EOFError: an offset too near the end.
     """
     out = np.empty((len(offsets), width), dtype=np.uint8)
-    if not len(offsets):
+    if len(offsets) <= _FEW:
+        if _read_each(descriptor, offsets, out) >= 0:
+            raise EOFError
         return out
-    size = -(-len(offsets) // _THREADS)
+    size = max(_FEW, -(-len(offsets) // _THREADS))
     starts = range(0, len(offsets), size)
     with ThreadPoolExecutor(_THREADS) as pool:
         jobs = [
@@ -54,14 +57,21 @@ def read_each(descriptor: int, offsets: IntArray, width: int) -> Bytes:
     return out
 
 
-def read_rows(descriptor: int, offsets: IntArray, width: int) -> Bytes:
-    """As `read_each`, for long rows that mostly follow each other: one read for each run."""
-    out = np.empty((len(offsets), width), dtype=np.uint8)
-    breaks = np.flatnonzero(np.diff(offsets) != width) + 1
+def read_rows(descriptor: int, offsets: IntArray, out: Bytes) -> None:
+    """As `read_each`, for long rows that mostly follow each other: one read for each run.
+
+    Args:
+        descriptor: An open file.
+        offsets: Where each row begins.
+        out: Filled, shape (offsets, bytes of a row).
+
+    Raises:
+        EOFError: an offset too near the end.
+    """
+    breaks = np.flatnonzero(np.diff(offsets) != out.shape[1]) + 1
     edges = [0, *breaks.tolist(), len(offsets)]
     for first, last in itertools.pairwise(edges):
         _fill(descriptor, out[first:last].data.cast("B"), int(offsets[first]))
-    return out
 
 
 def _fill(descriptor: int, buffer: memoryview, offset: int) -> None:
