@@ -401,8 +401,8 @@ def _line_by_line(path: Path) -> FrameFile:
             continue
         if len(piece.lines) > piece.n_atoms:
             damaged.append(
-                f"{printable(path.name)}: {len(piece.lines) - piece.n_atoms} lines after step {step} "
-                "belong to no frame; left out"
+                f"{printable(path.name)}: {len(piece.lines) - piece.n_atoms} lines after step "
+                f"{step} belong to no frame; left out"
             )
         labels = labels or names
         if names != labels:
