@@ -35,7 +35,7 @@ NAMES = {
 HEADERS = {
     "cell": "#   Step   Time [fs]       Ax [Angstrom] … Cz [Angstrom]      Volume [Angstrom^3]\n",
     "stress": "#   Step   Time [fs]            xx [bar]            xy [bar] … zz [bar]\n",
-    "energies": "#     Step Nr.          Time[fs]        Kin.[a.u.]          Temp[K]   Pot.[a.u.]\n",
+    "energies": "#     Step Nr.          Time[fs]        Kin.[a.u.]          Temp[K]  Pot.[a.u.]\n",
 }
 INPUT = "&GLOBAL\n&END GLOBAL\n&MOTION\n &MD\n  ENSEMBLE NVE\n &END MD\n&END MOTION\n"
 _RNG = np.random.default_rng(7)

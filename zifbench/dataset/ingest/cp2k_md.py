@@ -221,6 +221,9 @@ def open_run(directory: Path, options: Options) -> Cp2kMdTrajectory:
         options=options,
     )
     check_thermostat(run, inputs.ensemble, target_K, report, options)
+    # A few frames whole, so that what is wrong everywhere is said before anything is written.
+    sample = np.unique(np.linspace(0, len(run.step) - 1, 5).astype(int))
+    trajectory.read(sample)
     forces = (lambda k: trajectory.values("forces", k)) if "forces" in frame_files else None
     check_mechanics(
         run,
@@ -231,9 +234,6 @@ def open_run(directory: Path, options: Options) -> Cp2kMdTrajectory:
         report,
         options,
     )
-    # A few frames whole, so that what is wrong everywhere is said before anything is written.
-    sample = np.unique(np.linspace(0, len(run.step) - 1, 5).astype(int))
-    trajectory.read(sample)
     if "velocities" in frame_files and run.kinetic is not None:
         passed = None if "velocities" in options.skip_checks else True
         report.checks.append(Check("velocities", passed, wanted="Σ ½mv² is the kinetic energy"))

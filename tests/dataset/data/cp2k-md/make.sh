@@ -37,9 +37,9 @@ awk -v s=$step '$1 == s { print "      A", $3, $4, $5; print "      B", $6, $7, 
 awk -v s=$step '$1 == "i" { on = ($3 + 0 == s); next } on && NF == 4' \
   ../nvt/water-pos-1.xyz > coord
 sed -e '/@CELL@/{r cell' -e 'd}' -e '/@COORD@/{r coord' -e 'd}' \
-  single-point.inp.in > single-point.inp
-run single-point.inp single-point.out
-# Of its log, what says what ran and the energy.
-grep -E "version string|source code revision|ENERGY\|" single-point.out > short
-mv short single-point.out
+  single-point.inp.in > cp2k.inp
+run cp2k.inp cp2k.out
+# Of its log, what says what ran, the energy and that it ended.
+grep -E "version string|source code revision|ENERGY\||PROGRAM ENDED" cp2k.out > short
+mv short cp2k.out
 rm -f single-point.inp.in cell coord ./*.wfn ./*.bak*
