@@ -66,3 +66,15 @@ def assets(as_json: Json = False) -> None:
         typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
         return
     console.show_assets(rows)
+
+
+@data.command(name="zip")
+def zip_command(
+    store: Annotated[Path, typer.Argument(help="Directory of a store.")],
+    archive: Annotated[Path, typer.Argument(help="The zip file to write.")],
+) -> None:
+    """Write a store as one zip file, which is opened like the directory."""
+    from zifbench import console
+    from zifbench.dataset.store_zip import zip_store
+
+    console.out.print(f"{zip_store(store, archive)}", soft_wrap=True)
