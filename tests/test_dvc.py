@@ -5,6 +5,7 @@ Each test clones the commit that is checked out, so changes that are not committ
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -88,7 +89,7 @@ def test_pipeline_is_a_chain() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     assert list(stages) == STAGES
     outputs = {s: {next(iter(out)) for out in stages[s]["outs"]} for s in STAGES}
-    for before, stage in zip(STAGES, STAGES[1:], strict=False):
+    for before, stage in itertools.pairwise(STAGES):
         inside = [d for d in stages[stage]["deps"] for o in outputs[before] if d.startswith(o)]
         assert inside, f"{stage} does not use what {before} makes"
     # A stage output inside a directory that a .dvc file tracks is refused by DVC.

@@ -1,0 +1,500 @@
+"""Writing a store: `StoreWriter`, `TrajectoryWriter`, `write_store`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zifbench.dataset.array_writer import ArrayWriter, write_durably
+from zifbench.dataset.commit import ArrayRecord, Commit, TrajectoryRecord, parse_commit
+from zifbench.dataset.locations import LocalFiles, read_record
+from zifbench.dataset.shards import Rows, block_digests
+from zifbench.dataset.store_layout import (
+    COMMIT_FILE,
+    FIELDS,
+    LOCK_FILE,
+    ArrayLayout,
+    canonical,
+    extra_layout,
+    field_layout,
+    label_layout,
+    safe_name,
+)
+from zifbench.errors import DataError, unknown_name
+from zifbench.frames import Frames
+
+# Beyond this, a position in float32 would be off by more than 7.6e-6 Å; see `store.py`.
+_FLOAT32_POSITION_A = 256.0
+_NUMBERS = frozenset({"float32", "float64", "int64"})
+_MAY_BE_NAN = frozenset({"stress"})  # a component that the source did not give
+_OURS = re.compile(r"zarr\.json|c\.[0-9.]+|\..*\.tmp")
+_RESERVED = frozenset({"name", "numbers", "masses", "pbc", "zifbench"})
+
+
+class StoreWriter:
+    """Creates a store or appends to one; a context manager that commits when it is left.
+
+    One writer at a time: a second one is refused. Nothing is visible to readers before a commit,
+    and a writer that is killed leaves the last committed state.
+
+    Args:
+        path: Directory of the store, new, empty or a store.
+        attributes: What holds for all of it (licence, citation, …), added to what is there.
+        exact: Store all floats of new trajectories as float64.
+
+    Raises:
+        DataError: the directory holds something else, or another writer is at work.
+    """
+
+    def __init__(
+        self, path: Path, *, attributes: Mapping[str, Any] | None = None, exact: bool = False
+    ) -> None:
+        self.path = Path(path)
+        self._exact = exact
+        self._writers: dict[str, TrajectoryWriter] = {}
+        self._check_place()
+        self._lock = self._locked()
+        try:
+            self._commit = self._open()
+            if attributes:
+                self.set_attributes(**attributes)
+        except BaseException:
+            self.close()
+            raise
+
+    # -- what is there --------------------------------------------------------------------------
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Attributes of the store, committed or about to be."""
+        return self._commit.attributes
+
+    @property
+    def version(self) -> str:
+        """Version of the committed state."""
+        return self._commit.version()
+
+    def n_committed(self, name: str) -> int:
+        """Committed frames of a trajectory; 0 if it does not exist."""
+        record = self._commit.trajectories.get(name)
+        return record.n_frames if record else 0
+
+    def set_attributes(self, **attributes: Any) -> None:
+        """Add or replace attributes of the store, with the next commit."""
+        merged = _merged(self._commit.attributes, attributes, str(self.path))
+        self._commit = dataclasses.replace(self._commit, attributes=merged)
+
+    # -- trajectories -----------------------------------------------------------------------------
+
+    def trajectory(
+        self,
+        name: str,
+        like: Frames,
+        *,
+        fields: Sequence[str] | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        dtypes: Mapping[str, str] | None = None,
+        arrays: Mapping[str, npt.ArrayLike] | None = None,
+    ) -> TrajectoryWriter:
+        """Create a trajectory, or reopen one to append.
+
+        Args:
+            name: Any text that is not empty.
+            like: Frames that show atoms, fields and labels; they are not appended.
+            fields: What to store of `like`; default all of it.
+            attributes: Thermodynamic state, level of theory, source, …; added to what is there.
+            dtypes: Type on disk of some fields, instead of `FIELDS` or, with `exact`, float64.
+            arrays: Arrays that belong to the whole trajectory.
+
+        Raises:
+            DataError: reopened with other atoms, fields, labels or types.
+        """
+        if name in self._writers:
+            raise DataError(f"trajectory {name!r} of {self.path} is already open in this writer")
+        if not name or len(safe_name(name)) > 200:
+            raise DataError(f"{name[:50]!r} is no name of a trajectory; wanted 1 to 200 characters")
+        new = self._described(name, like, fields, dtypes or {})
+        old = self._commit.trajectories.get(name)
+        if old is not None:
+            if dtypes is None:
+                new = _with_types_of(new, old)
+            _check_same(old, new, self.path)
+        writer = TrajectoryWriter(self, old or new)
+        writer.set_attributes(**(attributes or {}))
+        for key, values in (arrays or {}).items():
+            writer.set_array(key, values)
+        self._writers[name] = writer
+        return writer
+
+    def _described(
+        self, name: str, like: Frames, fields: Sequence[str] | None, dtypes: Mapping[str, str]
+    ) -> TrajectoryRecord:
+        """The record of an empty trajectory for such frames."""
+        present = [key for key in FIELDS if getattr(like, key) is not None]
+        for key in fields or ():
+            if key not in present:
+                raise unknown_name(f"field of {like.source}", key, present)
+        for key, dtype in dtypes.items():
+            wanted = ("int64",) if key == "step" else ("float32", "float64")
+            if key not in FIELDS or dtype not in wanted:
+                raise DataError(f"dtypes of trajectory {name!r}: {key} cannot be {dtype}")
+        kept = [k for k in present if fields is None or k in (*fields, "positions", "cell")]
+        folder = safe_name(name)
+        return TrajectoryRecord(
+            name=name,
+            n_frames=0,
+            numbers=tuple(like.numbers.tolist()),
+            masses=tuple(like.masses.tolist()),
+            pbc=tuple(like.pbc.tolist()),
+            attributes={"info": dict(like.info)} if like.info else {},
+            fields={
+                k: ArrayRecord(field_layout(folder, k, like.n_atoms, self._dtype(k, dtypes)))
+                for k in kept
+            },
+            labels={k: ArrayRecord(label_layout(folder, k)) for k in sorted(like.labels)},
+            arrays={},
+        )
+
+    def _dtype(self, field: str, dtypes: Mapping[str, str]) -> str:
+        usual = FIELDS[field].dtype
+        return dtypes.get(field, "float64" if self._exact and usual == "float32" else usual)
+
+    # -- commits ----------------------------------------------------------------------------------
+
+    def commit(self) -> str:
+        """Commit all open trajectories; returns the version."""
+        for writer in self._writers.values():
+            self._commit = _with_trajectory(self._commit, writer.flush())
+        self.write_commit()
+        return self.version
+
+    def commit_trajectory(self, record: TrajectoryRecord) -> None:
+        """Make the state of one trajectory the committed one; its shards are already on disk."""
+        self._commit = _with_trajectory(self._commit, record)
+        self.write_commit()
+
+    def write_commit(self) -> None:
+        """Write what changed of the metadata, then, in one step, the record that readers trust."""
+        for name, text in self._commit.metadata_files().items():
+            self._write_if_changed(name, text)
+        self._write_if_changed(COMMIT_FILE, self._commit.text())
+
+    def _write_if_changed(self, name: str, text: str) -> None:
+        path, data = self.path / name, text.encode()
+        if not path.is_file() or path.read_bytes() != data:
+            write_durably(path, data)
+
+    def close(self) -> None:
+        """Give up the lock; what was not committed is lost."""
+        os.close(self._lock)
+        self._lock = -1
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Interrupted between two frames, what is complete is kept; inside one, the last commit is.
+        try:
+            if not any(writer.broken for writer in self._writers.values()):
+                self.commit()
+        except OSError:
+            if error is None:
+                raise
+        finally:
+            self.close()
+
+    # -- opening ----------------------------------------------------------------------------------
+
+    def _check_place(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise DataError(f"{self.path} is a file; a store is written to a directory")
+        self.path.mkdir(parents=True, exist_ok=True)
+        ours = {COMMIT_FILE, LOCK_FILE}
+        names = {path.name for path in self.path.iterdir()}
+        if names and not names & ours:
+            raise DataError(
+                f"{self.path} holds other files and no store; give a new or empty directory"
+            )
+
+    def _locked(self) -> int:
+        """A lock of the system: it goes when the process does, however that ends."""
+        number = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(number)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            raise DataError(
+                f"another process is writing to {self.path}; wait until it has finished"
+            ) from error
+        return number
+
+    def _open(self) -> Commit:
+        if not (self.path / COMMIT_FILE).is_file():
+            self._commit = Commit()
+            self.write_commit()
+            return self._commit
+        commit = parse_commit(read_record(LocalFiles(self.path)), str(self.path))
+        self._commit = commit
+        for path in self.path.glob(".*.tmp"):
+            path.unlink()
+        self._remove_uncommitted(commit)
+        self.write_commit()
+        return commit
+
+    def _remove_uncommitted(self, commit: Commit) -> None:
+        """Remove what a killed writer left: shards, metadata and temporary files of ours."""
+        known = commit.files()
+        for path in [path for path in self.path.rglob("*") if path.is_file()]:
+            name = path.relative_to(self.path).as_posix()
+            if name not in known and _OURS.fullmatch(path.name):
+                path.unlink()
+                with contextlib.suppress(OSError):  # until the first folder that is not empty
+                    for folder in path.relative_to(self.path).parents:
+                        (self.path / folder).rmdir()
+
+
+class TrajectoryWriter:
+    """Appends frames to one trajectory; made by `StoreWriter.trajectory`."""
+
+    def __init__(self, store: StoreWriter, record: TrajectoryRecord) -> None:
+        self._store, self._record = store, record
+        self.broken = False
+        self._arrays = {
+            name: ArrayWriter(store.path, array, f"{record.name}/{name}")
+            for name, array in record.records().items()
+        }
+
+    @property
+    def name(self) -> str:
+        """Name of the trajectory."""
+        return self._record.name
+
+    @property
+    def n_committed(self) -> int:
+        """Number of committed frames."""
+        return self._store.n_committed(self._record.name)
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames appended so far, committed or not."""
+        return self._arrays["positions"].rows
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Attributes, committed or about to be."""
+        return self._record.attributes
+
+    def append(self, frames: Frames) -> None:
+        """Add frames at the end; they are visible after the next commit.
+
+        Raises:
+            DataError: other atoms, a field or label that is missing, NaN, or positions too far out
+                for float32. Nothing is appended then.
+        """
+        self._check_usable()
+        self._check_atoms(frames)
+        rows: dict[str, Rows] = {name: self._stored(frames, name) for name in self._record.fields}
+        rows.update({f"label {key}": self._texts(frames, key) for key in self._record.labels})
+        self.broken = True  # until all arrays have the same length again
+        for name, values in rows.items():
+            self._arrays[name].append(values)
+        self.broken = False
+
+    def set_attributes(self, **attributes: Any) -> None:
+        """Add or replace attributes, with the next commit."""
+        where = f"trajectory {self.name!r} of {self._store.path}"
+        merged = _merged(self._record.attributes, attributes, where)
+        self._record = dataclasses.replace(self._record, attributes=merged)
+
+    def set_array(self, name: str, values: npt.ArrayLike) -> None:
+        """Add an array that belongs to the whole trajectory, with the next commit.
+
+        Raises:
+            DataError: another array of this name is there already, or it is no array of numbers.
+        """
+        array = np.asarray(values)
+        if array.dtype.kind in "iub":
+            array = array.astype(np.int64)
+        if array.dtype.name not in _NUMBERS or array.ndim == 0 or array.size == 0:
+            raise DataError(
+                f"array {name!r} of trajectory {self.name!r}: {array.dtype} of shape "
+                f"{array.shape} cannot be stored; wanted float32, float64 or integers, not empty"
+            )
+        layout = extra_layout(self._record.folder, name, array.shape, array.dtype.name)
+        key = f"array {name}"
+        if key in self._arrays:
+            self._check_same_array(name, array, layout)
+            return
+        self._check_usable()
+        self.broken = True  # until all of it is written
+        writer = ArrayWriter(self._store.path, ArrayRecord(layout), f"{self.name}/{key}")
+        writer.append(array)
+        self._arrays[key] = writer
+        arrays = {**self._record.arrays, name: writer.commit()}
+        self._record = dataclasses.replace(
+            self._record, arrays={key: arrays[key] for key in sorted(arrays)}
+        )
+        self.broken = False
+
+    def commit(self) -> None:
+        """Make everything appended so far durable, then visible."""
+        self._store.commit_trajectory(self.flush())
+
+    def flush(self) -> TrajectoryRecord:
+        """Write all shards; returns the state to be recorded."""
+        self._check_usable()
+        self.broken = True  # until all arrays are written
+        done = {name: array.commit() for name, array in self._arrays.items()}
+        self.broken = False
+        record = self._record
+        self._record = dataclasses.replace(
+            record,
+            n_frames=done["positions"].rows,
+            fields={name: done[name] for name in record.fields},
+            labels={key: done[f"label {key}"] for key in record.labels},
+            arrays={name: done[f"array {name}"] for name in record.arrays},
+        )
+        return self._record
+
+    # -- checks -----------------------------------------------------------------------------------
+
+    def _check_same_array(self, name: str, array: npt.NDArray[Any], layout: ArrayLayout) -> None:
+        old = self._record.arrays[name]
+        same = old.layout == layout and old.rows == len(array)
+        if not same or list(old.blocks) != block_digests(array, layout):
+            raise DataError(
+                f"trajectory {self.name!r} of {self._store.path} already has another array "
+                f"{name!r}; give the new one another name"
+            )
+
+    def _check_atoms(self, frames: Frames) -> None:
+        record = self._record
+        for key in ("numbers", "masses", "pbc"):
+            if getattr(frames, key).tolist() != list(getattr(record, key)):
+                raise DataError(
+                    f"{frames.source} has other {key} than trajectory {self.name!r} of "
+                    f"{self._store.path}; write it as a trajectory of its own"
+                )
+
+    def _stored(self, frames: Frames, name: str) -> npt.NDArray[Any]:
+        """One field in its type on disk, checked."""
+        values = getattr(frames, name)
+        where = f"trajectory {self.name!r} of {self._store.path}"
+        if values is None:
+            raise DataError(f"{frames.source} has no {name}, which {where} stores for all frames")
+        dtype = self._record.fields[name].layout.dtype
+        if name == "positions" and dtype == "float32" and np.size(values):
+            far = float(np.nanmax(np.abs(values)))
+            if far >= _FLOAT32_POSITION_A:
+                raise DataError(
+                    f"{frames.source} has positions {far:.0f} Å from the origin, which float32 "
+                    f"would round by more than 7.6e-6 Å; wrap them into the cell, or store {where} "
+                    "with exact"
+                )
+        stored = np.ascontiguousarray(values, dtype=dtype)
+        if name not in _MAY_BE_NAN and not np.isfinite(stored).all():
+            row = int(np.argwhere(~np.isfinite(stored))[0][0])
+            raise DataError(f"{name}: NaN or infinite in {frames.where(row)}; leave that frame out")
+        return stored
+
+    def _texts(self, frames: Frames, key: str) -> list[str]:
+        if key not in frames.labels:
+            raise DataError(
+                f"{frames.source} has no label {key!r}, which trajectory {self.name!r} of "
+                f"{self._store.path} stores for all frames"
+            )
+        return list(frames.labels[key])
+
+    def _check_usable(self) -> None:
+        if self.broken:
+            raise DataError(
+                f"an earlier append to {self.name!r} of {self._store.path} failed half-way; open "
+                "the store again to go on from the last commit"
+            )
+
+
+def _with_trajectory(commit: Commit, record: TrajectoryRecord) -> Commit:
+    return dataclasses.replace(commit, trajectories={**commit.trajectories, record.name: record})
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Attributes as they will come back from JSON."""
+    for key, value in new.items():
+        if key in _RESERVED:
+            raise DataError(f"attribute {key!r} of {where} is a name of the store's own; rename it")
+        try:
+            canonical(value)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"attribute {key!r} of {where} is no JSON: {error}") from error
+    merged: dict[str, Any] = json.loads(canonical({**old, **new}))
+    return merged
+
+
+def _with_types_of(new: TrajectoryRecord, old: TrajectoryRecord) -> TrajectoryRecord:
+    """Fields in the types that the trajectory already has."""
+    fields = {
+        name: ArrayRecord(old.fields[name].layout) if name in old.fields else record
+        for name, record in new.fields.items()
+    }
+    return dataclasses.replace(new, fields=fields)
+
+
+def _check_same(old: TrajectoryRecord, new: TrajectoryRecord, path: Path) -> None:
+    """Refuse to append frames of another kind."""
+    for what in ("numbers", "masses", "pbc"):
+        if getattr(old, what) != getattr(new, what):
+            raise DataError(
+                f"trajectory {old.name!r} of {path} has other {what}; use another name for this one"
+            )
+    for what in ("fields", "labels"):
+        have = {k: r.layout.dtype for k, r in getattr(old, what).items()}
+        got = {k: r.layout.dtype for k, r in getattr(new, what).items()}
+        if have != got:
+            raise DataError(
+                f"trajectory {old.name!r} of {path} stores the {what} {_listed(have)}; asked for "
+                f"{_listed(got)}: use another name for this one"
+            )
+
+
+def _listed(types: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({dtype})" for name, dtype in types.items()) or "none"
+
+
+def write_store(
+    path: Path,
+    trajectories: Mapping[str, Frames],
+    *,
+    attributes: Mapping[str, Any] | None = None,
+    exact: bool = False,
+) -> str:
+    """A new store, or an extended one, from frames in memory; returns its version.
+
+    Args:
+        path: Directory of the store.
+        trajectories: Frames by name of the trajectory; appended where it exists already.
+        attributes: What holds for all of it.
+        exact: Store all floats as float64.
+    """
+    with StoreWriter(path, attributes=attributes, exact=exact) as store:
+        for name, frames in trajectories.items():
+            store.trajectory(name, frames).append(frames)
+    return store.version
