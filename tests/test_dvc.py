@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from zifbench.dataset.store import open_store
 
 import zifbench
 from zifbench.ase_io import read_frames
+from zifbench.dataset.store import open_store
 
 ROOT = Path(zifbench.__file__).parent.parent
 BIN = Path(sys.executable).parent

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from zifbench.dataset.store import StoreWriter, open_store
 
+from zifbench.dataset.store import StoreWriter, open_store
 from zifbench.dataset.store_zip import zip_store
 from zifbench.errors import DataError
 from zifbench.frames import Frames
