@@ -356,3 +356,82 @@ def export(
         chosen = select(opened, None if split is None else load_split(split), subsets=subset or ())
         run(chosen, out, file_format, overwrite=overwrite, progress=console.progress_bar)
     console.out.print(f"export: {out}", soft_wrap=True)
+
+
+@data.command()
+def ingest(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE…",
+            help="Directories of CP2K MD output, outputs of a CP2K vibrational analysis, extxyz or "
+            "npz files; recognised by content.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Directory of the store, new or existing.")],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the trajectory. [default: that of the source]")
+    ] = None,
+    file_format: Annotated[
+        str,
+        typer.Option("--format", help="auto, cp2k-md, cp2k-vibrations, extxyz or nequip-npz."),
+    ] = "auto",
+    state: Annotated[
+        str | None, typer.Option(help="Thermodynamic state, for instance liquid.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Temperature in K; checked against the run.")
+    ] = None,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Any other attribute (licence=…, citation=…)."),
+    ] = None,
+    mass: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X=AMU", help="Mass of an element (deuterium: H=2.014101777)."),
+    ] = None,
+    keep: Annotated[
+        str, typer.Option(help="Which of several frames of one step: first or last, in all files.")
+    ] = "last",
+    skip_check: Annotated[
+        list[str] | None, typer.Option(help="Take the frames although this check fails.")
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Store all numbers as float64.")] = False,
+    commit_seconds: Annotated[
+        float, typer.Option(help="Commit after so many seconds; a kill loses no more.")
+    ] = 20.0,
+    as_json: Json = False,
+) -> None:
+    """Read raw files into a store; the same command continues where it was stopped.
+
+    CP2K's files are joined on the step number and checked against each other; units, signs and the
+    kinetic part of the stress are dealt with. What was missing, came twice or was cut is reported.
+    """
+    from zifbench import console
+    from zifbench.dataset.ingest.options import parse_options
+    from zifbench.dataset.ingest.run import ingest as run
+
+    options = parse_options(
+        name=name,
+        keep=keep,
+        masses=mass or (),
+        skip_checks=skip_check or (),
+        attributes=attribute or (),
+        state=state,
+        temperature_K=temperature,
+    )
+    summary = run(
+        sources,
+        out,
+        options=options,
+        file_format=file_format,
+        exact=exact,
+        commit_s=commit_seconds,
+        progress=console.progress_bar,
+    )
+    if as_json:
+        typer.echo(json.dumps(summary.as_json(), indent=1, ensure_ascii=False))
+        return
+    from zifbench.dataset.ingest.tables import show_summary
+
+    show_summary(summary)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +16,7 @@ import pytest
 
 from tests.dataset.server import Server
 from tests.published import published_file
-from tests.test_cli import run
+from tests.test_cli import ROOT, run
 from zifbench.dataset.assets import Asset, Group, Registry, load_registry
 from zifbench.dataset.checksums import first_seen, first_seen_file
 from zifbench.dataset.download import Manner
@@ -186,6 +191,37 @@ def test_command_prints_the_citation_once(tmp_path: Path) -> None:
     assert outcome.stdout.count("CC-BY-4.0") == 2
     again = run("data", "fetch", "zif4-glasses", "--to", tmp_path)
     assert again.stdout.count("already there") == 10
+
+
+@pytest.mark.published
+def test_interrupted_command_continues(tmp_path: Path, server: Server) -> None:
+    """Ctrl-C while the published model comes from a slow mirror; the same command completes it."""
+    name = "castel2024/nequip_l2r6stress0.pth"
+    server.files[f"/{name}"] = published_file(name).read_bytes()
+    server.delay_s = 0.05
+    command = ["data", "fetch", name, "--mirror", server.url, "--to", tmp_path]
+    child = start(*command)
+    part = tmp_path / "castel2024" / ".nequip_l2r6stress0.pth.partial" / "part"
+    while not part.is_file() or part.stat().st_size < 500_000:
+        assert child.poll() is None
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    assert child.wait() == 130
+    assert not (tmp_path / name).exists()
+    server.delay_s = 0.0
+    outcome = run(*command)
+    assert outcome.returncode == 0, outcome.stderr
+    assert server.requests[-1][1].startswith("bytes=")
+    assert (tmp_path / name).stat().st_size == 2_058_674
+
+
+def start(*arguments: object) -> subprocess.Popen[bytes]:
+    """The program, not waited for."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "zifbench.cli", *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def test_command_needs_a_name(tmp_path: Path) -> None:

@@ -12,23 +12,29 @@ from filelock import FileLock
 
 from zifbench.errors import DataError
 from zifbench.files import config_directory, write_text_atomically
+from zifbench.progress import Progress, no_progress
 
 FIRST_SEEN_SCHEMA = 1
 _BLOCK = 1 << 20
+_WORTH_A_BAR = 1 << 28  # bytes; about a second
 
 
-def checksum_of(path: Path, algorithm: str = "sha256") -> str:
+def checksum_of(path: Path, algorithm: str = "sha256", *, progress: Progress = no_progress) -> str:
     """Checksum of a file, read in blocks, with its algorithm: "sha256:…"."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
-    with path.open("rb") as file:
+    size = path.stat().st_size
+    show = progress if size >= _WORTH_A_BAR else no_progress
+    with path.open("rb") as file, show(f"checking {path.name}", size) as advance:
         while block := file.read(_BLOCK):
             digest.update(block)
+            advance(len(block))
     return f"{algorithm}:{digest.hexdigest()}"
 
 
-def matches(path: Path, checksum: str) -> bool:
+def matches(path: Path, checksum: str, *, progress: Progress = no_progress) -> bool:
     """Whether a file has this checksum, of the algorithm that it names."""
-    return checksum_of(path, checksum.partition(":")[0]) == checksum.lower()
+    algorithm = checksum.partition(":")[0]
+    return checksum_of(path, algorithm, progress=progress) == checksum.lower()
 
 
 def first_seen_file() -> Path:

@@ -131,7 +131,7 @@ class Fetcher:
             except DownloadError as error:
                 raise _with_hint(error, recorded) from error
         else:
-            _check_present(wanted)
+            _check_present(wanted, self.manner)
             origin = str(wanted.target)
         if known is None:
             record_first_seen(asset.name, checksum_of(wanted.target), origin)
@@ -178,7 +178,7 @@ class Fetcher:
         if new:
             self._bring(wanted, file.url)
         else:
-            _check_present(wanted)
+            _check_present(wanted, self.manner)
         self._unpack(wanted.target)
         return new
 
@@ -281,9 +281,11 @@ def _below(mirror: str, name: str) -> str:
     return f"{mirror.rstrip('/')}/{quote(name)}"
 
 
-def _check_present(wanted: Wanted) -> None:
+def _check_present(wanted: Wanted, manner: Manner) -> None:
     """Refuse a file that lies under the name and is another: it may be somebody's own."""
-    if wanted.checksum is None or matches(wanted.target, wanted.checksum):
+    if wanted.checksum is None:
+        return
+    if matches(wanted.target, wanted.checksum, progress=manner.progress):
         return
     raise DownloadError(
         f"{wanted.target} is there, but is not the published {wanted.name} (its checksum is not "
