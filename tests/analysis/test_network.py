@@ -70,7 +70,7 @@ def test_a_supercell_has_eight_times_the_rings() -> None:
     np.testing.assert_allclose(rings.node_fraction, single.node_fraction)
 
 
-def _matscipy_rings(graph: ZifGraph) -> dict[int, float]:
+def matscipy_rings(graph: ZifGraph) -> dict[int, float]:
     """Shortest-path rings of matscipy on the 3×3×3 replicated graph, per cell."""
     from matscipy.ffi import distances_on_graph, find_sp_rings
 
@@ -102,7 +102,7 @@ def test_matscipy_agrees(row: int) -> None:
     pytest.importorskip("matscipy")
     frames = crystal() if row < 0 else glasses()[row]
     graph = next(zif_graphs(frames))
-    assert _matscipy_rings(graph) == pytest.approx(_sizes(ring_statistics(frames).counts[0]))
+    assert matscipy_rings(graph) == pytest.approx(_sizes(ring_statistics(frames).counts[0]))
 
 
 @pytest.mark.slow
@@ -111,7 +111,7 @@ def test_matscipy_agrees_on_the_other_glasses(row: int) -> None:
     pytest.importorskip("matscipy")
     graph = next(zif_graphs(glasses()[row]))
     expected = _sizes(ring_statistics(glasses()[row]).counts[0])
-    assert _matscipy_rings(graph) == pytest.approx(expected)
+    assert matscipy_rings(graph) == pytest.approx(expected)
 
 
 def test_a_graph_seen_before_is_not_searched_again() -> None:

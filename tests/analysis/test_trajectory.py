@@ -65,6 +65,14 @@ def test_diffusion_of_walkers_with_its_error():
     assert (curve.low[1:] < curve.y[1:]).all()
 
 
+def test_rattling_is_no_diffusion():
+    noise = np.random.default_rng(0).normal(scale=0.1, size=(400, 40, 3))
+    found = run("msd", gas(15.0 + noise, interval_fs=100.0)).found["msd"]
+    assert not found.values
+    assert found.curves["zn_msd"].y[5] == pytest.approx(0.06, rel=0.1)
+    assert "Diffusion coefficient of Zn: the displacement grows as time to the" in found.gaps[1]
+
+
 @pytest.mark.slow
 def test_the_band_of_one_file_covers_the_truth():
     """95 % intervals of MSD and D from blocks of one run, 120 runs: at least nine in ten hold."""

@@ -55,6 +55,7 @@ from zifbench.units import (
 )
 
 _MAX_COORDINATION = 12  # last bin of the histogram
+_DRAWN_BINS = 5  # of 0.01 Å, in a picture of g(r)
 _MAX_VOLUMES = 12  # of one file; more are a cell that fluctuates, and no scan
 
 # -- from the frames ------------------------------------------------------------------------------
@@ -99,7 +100,9 @@ def rdf(frames: Frames, settings: Settings) -> Observation:
     curves = {}
     for (a, b), found in partial_rdfs(frames).items():
         key = f"{a}_{b}".lower()
-        curves[f"{key}_g"] = Curve(f"{a}–{b}", "r, Å", "g(r)", found.r_A, found.g)
+        curves[f"{key}_g"] = Curve(
+            f"{a}–{b}", "r, Å", "g(r)", found.r_A, found.g, drawn_bins=_DRAWN_BINS
+        )
         curves[f"{key}_running"] = Curve(
             f"{a}–{b}, running", "r, Å", f"{b} within r of {a}", found.edges_A[1:],
             found.coordination,
@@ -114,8 +117,9 @@ def pmf(found: Observation, settings: Settings) -> Observation:
     kT = BOLTZMANN_EV_PER_K * settings.temperature() * EV_IN_KJ_PER_MOL
     height = Reading("Barrier of the Zn–N bond", "kJ/mol", partial(barrier, g.x, kT=kT))
     curve = replace(
-        g, title="Zn–N", y_label="F(r), kJ/mol", of_mean=energy, readings={"zn_n_barrier": height}
-    )
+        g, title="Zn–N", y_label="F(r), kJ/mol", of_mean=energy, drawn_bins=1,
+        readings={"zn_n_barrier": height},
+    )  # fmt: skip
     return Observation(curves={"zn_n_pmf": curve})
 
 

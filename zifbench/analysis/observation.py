@@ -69,11 +69,20 @@ class Series:
 
 @dataclass(frozen=True)
 class Reading:
-    """A number read off a curve; `read` raises `NotDefinedError` where the curve has none."""
+    """A number read off a curve.
+
+    Attributes:
+        title: What it is.
+        unit: Its unit.
+        read: From the ordinate to the number; raises `NotDefinedError` where there is none.
+        check: Raises `NotDefinedError` where the curve does not have what is read off it. Apart
+            from `read`, so that the scatter of a number does not hang on it.
+    """
 
     title: str
     unit: str
     read: Callable[[FloatArray], float]
+    check: Callable[[FloatArray], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +104,7 @@ class Curve:
         readings: Key -> a number read off the ordinate.
         measured: A measured curve to draw beside it.
         panel: Curves of the same panel are drawn in one set of axes; by default each in its own.
+        drawn_bins: So many bins are drawn as one, where single ones are too noisy to look at.
     """
 
     title: str
@@ -110,6 +120,7 @@ class Curve:
     readings: Mapping[str, Reading] = field(default_factory=dict)
     measured: Measured | None = None
     panel: str | None = None
+    drawn_bins: int = 1
 
 
 @dataclass(frozen=True)

@@ -340,6 +340,8 @@ def _add_curve(
     n_of = "files" if len(curves) > 1 else "frames"
     for k, (name, reading) in enumerate(first.readings.items()):
         try:
+            if reading.check is not None:
+                reading.check(y)
             value = reading.read(y)
         except NotDefinedError as error:
             found.gaps[f"{reading.title}: {error}"] = None

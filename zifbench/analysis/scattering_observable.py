@@ -18,7 +18,8 @@ from zifbench.frames import FloatArray, Frames
 
 # The published experiment's grids, for frames without a measured curve beside them.
 _Q_PER_A = np.arange(0.6125, 24.0, 0.025)
-_R_A = np.arange(0.0, 20.0, 0.02)
+_R_SHOWN_A = 12.0  # beyond, the cell of 15 Å shows its own periodicity
+_R_A = np.arange(0.0, _R_SHOWN_A, 0.02)
 _BIN_A = 0.02
 _R_MAX_A = 20.0
 
@@ -31,7 +32,7 @@ def xray(frames: Frames, settings: Settings) -> Observation:
     pairs = pair_distributions(frames, r_max_A=_R_MAX_A, bin_width_A=_BIN_A)
     f_measured, d_measured = measured.get("F(Q)"), measured.get("D(r)")
     q = _Q_PER_A if f_measured is None else f_measured.x
-    r = _R_A if d_measured is None else d_measured.x[d_measured.x <= _R_MAX_A]
+    r = _R_A if d_measured is None else d_measured.x[d_measured.x <= _R_SHOWN_A]
     f_q = structure_factor(pairs, q_per_A=q)
     d_r = differential_correlation(q, f_q, r_A=r)
     return Observation(

@@ -33,6 +33,8 @@ _FS_PER_PS = 1000.0
 _SURVIVAL_POINTS = 101
 _LAGS = 40  # points of a mean square displacement
 _MAX_LAG_FS = 20_000.0  # the authors' window
+_MIN_LAGS = 3
+_LEAST_POWER = 0.5  # of time in a displacement that is called diffusion
 _BLOCKS = 32  # stretches of origins
 _POINTS = 20  # lengths of a run at which the elastic constants are shown
 _SHOWN = ("11", "22", "33", "44", "55", "66", "23", "13", "12")
@@ -75,7 +77,12 @@ class Msd:
         curves = {}
         for name, values in found.msd_A2.items():
             slope = partial(diffusion_cm2_per_s, found.lag_fs, from_fs=ends[0], to_fs=ends[1])
-            title = f"Diffusion coefficient of {name}"
+            diffusion = Reading(
+                f"Diffusion coefficient of {name}",
+                "10⁻⁵ cm²/s",
+                partial(_in_small_units, slope),
+                partial(_check_diffusion, found.lag_fs, ends[0]),
+            )
             curves[f"{name.lower()}_msd"] = Curve(
                 name,
                 "time, ps",
@@ -83,13 +90,23 @@ class Msd:
                 lag_ps,
                 values,
                 blocks=found.blocks_A2.get(name),
-                readings={f"{name.lower()}_diffusion": Reading(title, "10⁻⁵ cm²/s", _times(slope))},
+                readings={f"{name.lower()}_diffusion": diffusion},
             )
         return Observation(curves=curves)
 
 
-def _times(slope: partial[float]) -> partial[float]:
-    return partial(_in_small_units, slope)
+def _check_diffusion(lag_fs: FloatArray, from_fs: float, msd_A2: FloatArray) -> None:
+    """Refuse a slope where atoms only rattle: a displacement that has all but stopped growing."""
+    chosen = (lag_fs >= from_fs) & (msd_A2 > 0.0)
+    if chosen.sum() < _MIN_LAGS:
+        return  # the slope itself says what is missing
+    power = float(np.polyfit(np.log(lag_fs[chosen]), np.log(msd_A2[chosen]), 1)[0])
+    if power < _LEAST_POWER:
+        raise NotDefinedError(
+            f"the displacement grows as time to the {power:.2f} at {from_fs:g} fs and beyond, "
+            f"wanted at least {_LEAST_POWER:g} (diffusion has 1): the atoms rattle, or the run is "
+            "too short"
+        )
 
 
 def _in_small_units(slope: partial[float], msd_A2: FloatArray) -> float:

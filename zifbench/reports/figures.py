@@ -21,6 +21,8 @@ _REFERENCE_COLOURS = ("#222222", "#777777", "#aaaaaa")
 _COLUMNS = 3
 _PANEL = (4.0, 3.0)  # inches
 _MAX_POINTS = 1000  # of a line
+_NOTHING = 1.0e-3  # of the highest value
+_MOSTLY = 0.8  # of an abscissa; if more of it is in use, all is shown
 
 
 def draw_curves(runs: Mapping[str, RunObservation], references: Collection[str]) -> str | None:
@@ -61,7 +63,31 @@ def _draw_key(
             measured.x[inside], measured.y[inside], lw=0.9, ls=":", color="black",
             label=measured.name,
         )  # fmt: skip
-    axes.set(title=first.panel or first.title, xlabel=first.x_label, ylabel=first.y_label)
+    note = ""
+    if first.drawn_bins > 1:
+        note = f", bins of {first.drawn_bins * float(first.x[1] - first.x[0]):g}"
+    title = first.panel or first.title
+    axes.set(title=title, xlabel=first.x_label, ylabel=f"{first.y_label}{note}")
+    if first.panel is None:
+        _trim(axes, list(drawn.values()))
+
+
+def _trim(axes: Axes, drawn: Sequence[CurveEstimate]) -> None:
+    """Leave out the ends of the abscissa where all curves vanish, if that is much of it."""
+    x = drawn[0].curve.x
+    if any(estimate.curve.x.shape != x.shape for estimate in drawn) or len(x) < 2:
+        return
+    size = np.max([np.abs(np.nan_to_num(estimate.y, posinf=0.0)) for estimate in drawn], axis=0)
+    if not size.any():
+        return
+    seen = np.flatnonzero(size > _NOTHING * size.max())
+    step = float(x[1] - x[0])
+    margin = 2.0 * step if drawn[0].curve.bars else 0.1 * float(x[seen[-1]] - x[seen[0]]) + step
+    low, high = x[seen[0]] - margin, x[seen[-1]] + margin
+    if high - low < _MOSTLY * (x[-1] - x[0]):
+        axes.set_xlim(max(low, x[0] - step), min(high, x[-1] + step))
+    if np.ptp(size) == 0.0 and size.max() == 1.0:
+        axes.set_ylim(0.0, 1.05)
 
 
 def draw_series(runs: Mapping[str, RunObservation], references: Collection[str]) -> str | None:
@@ -116,11 +142,10 @@ class _Panels:
     """Axes in rows of three."""
 
     def __init__(self, n: int) -> None:
-        columns = min(n, _COLUMNS)
-        rows = -(-n // columns)
-        self.figure = new_figure(_PANEL[0] * columns, _PANEL[1] * rows)
+        rows = -(-n // _COLUMNS)
+        self.figure = new_figure(_PANEL[0] * _COLUMNS, _PANEL[1] * rows)
         self.axes: list[Axes] = [
-            self.figure.add_subplot(rows, columns, number + 1) for number in range(n)
+            self.figure.add_subplot(rows, _COLUMNS, number + 1) for number in range(n)
         ]
 
     def legend(self) -> None:
@@ -139,11 +164,23 @@ def _colours(runs: Collection[str], references: Collection[str]) -> dict[str, st
 
 
 def _draw_line(axes: Axes, estimate: CurveEstimate, colour: str, name: str | None) -> None:
-    x = estimate.curve.x
-    shown = np.where(np.isfinite(estimate.y), estimate.y, np.nan)
-    axes.plot(x, shown, lw=1.1, color=colour, label=name)
-    if np.isfinite(estimate.low).any():
-        axes.fill_between(x, estimate.low, estimate.high, color=colour, alpha=0.2, lw=0)
+    n = estimate.curve.drawn_bins
+    x, y, low, high = (
+        _coarse(values, n) for values in (estimate.curve.x, estimate.y, estimate.low, estimate.high)
+    )
+    axes.plot(x, np.where(np.isfinite(y), y, np.nan), lw=1.1, color=colour, label=name)
+    if np.isfinite(low).any():
+        axes.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+
+
+def _coarse(values: FloatArray, n: int) -> FloatArray:
+    """Means of n values at a time; what is left over at the end is a mean of fewer."""
+    if n == 1:
+        return values
+    whole = len(values) // n * n
+    means = values[:whole].reshape(-1, n).mean(axis=1)
+    rest = values[whole:]
+    return np.append(means, rest.mean()) if len(rest) else means
 
 
 def _draw_points(axes: Axes, estimate: CurveEstimate, colour: str, name: str) -> None:
