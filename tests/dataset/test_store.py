@@ -224,6 +224,10 @@ REFUSED = {
     "atoms": (other_atoms, "has other numbers than trajectory 'a'"),
     "no forces": (lambda f: replace(f, forces=None), "has no forces, which trajectory 'a'"),
     "no label": (lambda f: replace(f, labels={}), "has no label 'name'"),
+    "bytes": (
+        lambda f: replace(f, labels={**f.labels, "phase": ("a", "\udcff", "b", "c")}),
+        r"label 'phase' is no valid text in frame 1 \(f1\)",
+    ),
     "NaN": (
         lambda f: replace(f, energy=np.where(np.arange(4) == 2, np.nan, f.energy)),
         r"energy: NaN or infinite in frame 2 \(f2\)",

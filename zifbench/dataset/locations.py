@@ -256,7 +256,7 @@ def read_record(files: Files) -> bytes:
     except FileNotFoundError:
         what = "no store of zifbench (it has no commit.json)"
     except OSError as error:
-        raise DataError(f"{files.location} cannot be read: {error}") from error
+        raise DataError(str(error)) from error
     try:
         files.read(ZARR_FILE)
     except OSError:
