@@ -35,7 +35,7 @@ from zifbench.benchmark.result import (
     parse_record,
     save_result,
 )
-from zifbench.benchmark.run import Profile, Progress, Run, no_progress
+from zifbench.benchmark.run import Profile, Run
 from zifbench.benchmark.tasks import TASKS
 from zifbench.bundled import BUNDLED_DATA
 from zifbench.errors import DataError, ResultError, ZifbenchError, unknown_name
@@ -46,6 +46,7 @@ from zifbench.potentials.conformance import CHECKS, run_conformance
 from zifbench.potentials.core import Potential, check_applicable
 from zifbench.potentials.formats import model_name
 from zifbench.potentials.loading import load_potential
+from zifbench.progress import Progress, no_progress
 
 RUN_FILE = "run.json"
 _LOCK_FILE = ".zifbench.lock"  # also what tells our directories from other people's
