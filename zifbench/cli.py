@@ -341,7 +341,7 @@ def _exit_code(command: Callable[..., Any]) -> int:
         error.show()  # type: ignore[attr-defined]
         return 2
     except _StoppedError as stopped:
-        _say("stopped; an evaluation that had begun continues with --resume and the same options")
+        _say("stopped; the same command continues (an evaluation: with --resume added)")
         return stopped.exit_code
     except BrokenPipeError:  # `zifbench … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
