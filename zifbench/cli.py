@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zifbench.data_cli import data as data_commands
+from zifbench.data_cli import data
 from zifbench.errors import ZifbenchError
 
 app = typer.Typer(
@@ -28,7 +28,7 @@ leaderboard = typer.Typer(
     help="Compare models: one validated JSON entry each.", no_args_is_help=True
 )
 app.add_typer(leaderboard, name="leaderboard")
-app.add_typer(data_commands, name="data")
+app.add_typer(data, name="data")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Board = Annotated[Path, typer.Option(help="Directory of the leaderboard.")]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zifbench.benchmark.result import Measurement, Result
     from zifbench.dataset.fetch import Fetched
     from zifbench.leaderboard.entries import Entry
+    from zifbench.reports.leakage_record import Leakage
     from zifbench.reports.record import Analysis
 
 _EVENTS_SHOWN = 10
@@ -196,6 +197,28 @@ def show_analysis(analysis: Analysis) -> None:
             say("yellow", run.name, event)
         if len(run.events) > _EVENTS_SHOWN:
             say("yellow", run.name, f"{len(run.events)} events in all, see analysis.json")
+
+
+def show_leakage(leakage: Leakage) -> None:
+    """How near the frames of a subset are to the training frames."""
+    rows = [
+        [
+            row.quantity,
+            row.unit,
+            row.n,
+            *map(format_value, (row.least, row.percentile_5, row.median, row.greatest)),
+        ]
+        for row in leakage.distances
+    ]
+    title = f"{leakage.subset} of {leakage.split}: nearest training frame"
+    headings = ["distance", "unit", "frames", "least", "5 % below", "median", "greatest"]
+    show_rows(title, headings, rows)
+    for row in leakage.distances:
+        if row.share_within is not None:
+            share = f"{100 * row.share_within:.3g} % of the frames are within {row.within:g}"
+            say("yellow" if row.share_within else "green", "leakage", f"{share} {row.unit}")
+    for note in leakage.notes:
+        say("yellow", "note", note)
 
 
 def show_board(entries: Sequence[Entry]) -> None:
