@@ -63,10 +63,14 @@ def evaluate(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="Frames with labels: a file that ASE reads (extxyz, traj, …) or a bundled name. "
-            "Repeat for several. [default: zif4-own-test]"
+            help="Frames with labels: a file that ASE reads (extxyz, traj, …), a store, "
+            "STORE/TRAJECTORY or a bundled name. Repeat for several. [default: zif4-own-test]"
         ),
     ] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="Split of the store in --data: score one of its subsets.")
+    ] = None,
+    subset: Annotated[str, typer.Option(help="Subset of the split.")] = "test",
     tasks: Annotated[str, typer.Option(help="Comma-separated tasks, or all.")] = "all",
     profile: Annotated[
         str, typer.Option(help="quick, standard or paper: how long to run.")
@@ -123,6 +127,8 @@ def evaluate(
         trust=trust,
         resume=resume,
         overwrite=overwrite,
+        split=split,
+        subset=subset,
     )
     directory = out or default_out(model)
     result = run(model, data or [DEFAULT_DATA], directory, options, progress=console.progress_bar)
@@ -358,7 +364,7 @@ def _exit_code(command: Callable[..., Any]) -> int:
         error.show()  # type: ignore[attr-defined]
         return 2
     except _StoppedError as stopped:
-        _say(_WHEN_STOPPED.get(_command(), "stopped"))
+        _say(_WHEN_STOPPED.get(_command(), "stopped; the same command continues"))
         return stopped.exit_code
     except BrokenPipeError:  # `zifbench … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -184,6 +184,18 @@ def diff(old: StoreName, new: StoreName, as_json: Json = False) -> None:
     show_difference(result)
 
 
+@data.command(name="zip")
+def zip_command(
+    store: Annotated[Path, typer.Argument(help="Directory of a store.")],
+    archive: Annotated[Path, typer.Argument(help="The zip file to write.")],
+) -> None:
+    """Write a store as one zip file, which is opened like the directory."""
+    from zifbench import console
+    from zifbench.dataset.store_zip import zip_store
+
+    console.out.print(f"store: {zip_store(store, archive)}", soft_wrap=True)
+
+
 @data.command()
 def split(
     store: StoreName,

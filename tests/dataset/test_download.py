@@ -16,6 +16,7 @@ import pytest
 
 import zifbench
 from tests.dataset.server import Server
+from zifbench.dataset import courier
 from zifbench.dataset import download as downloading
 from zifbench.dataset.download import Manner, Wanted, copy, download
 from zifbench.dataset.web import Patience
@@ -239,8 +240,8 @@ def test_no_address(wanted: Wanted) -> None:
 def test_full_disk_is_said_before(
     wanted: Wanted, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = downloading.shutil.disk_usage("/")._replace(free=1000)
-    monkeypatch.setattr(downloading.shutil, "disk_usage", lambda path: usage)
+    usage = courier.shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr(courier.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(DownloadError, match=r"3\.00 MB more are needed, 1\.00 kB are free"):
         download(wanted, url, manner())
 
@@ -249,7 +250,7 @@ def test_full_disk_is_said_before(
 def test_full_disk_while_it_is_written(
     wanted: Wanted, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = downloading._write_all
+    written = courier._write_all
     n_blocks = 0
 
     def full_after_three(file: object, block: bytes) -> None:
@@ -261,10 +262,10 @@ def test_full_disk_while_it_is_written(
         with Path("/dev/full").open("wb", buffering=0) as device:
             written(device, block)
 
-    monkeypatch.setattr(downloading, "_write_all", full_after_three)
+    monkeypatch.setattr(courier, "_write_all", full_after_three)
     with pytest.raises(DownloadError, match=r"no room in .*make room"):
         download(wanted, url, manner())
-    monkeypatch.setattr(downloading, "_write_all", written)
+    monkeypatch.setattr(courier, "_write_all", written)
     notes: list[str] = []
     download(wanted, url, manner(notes))
     assert wanted.target.read_bytes() == BODY
@@ -340,3 +341,11 @@ def test_killed_between_last_byte_and_checksum(wanted: Wanted, url: str, server:
     download(wanted, url, manner())
     assert server.requests == []
     assert here(wanted) == ["file.bin"]
+
+
+@pytest.mark.parametrize("name", ["lock", "part", "part.json", "verified"])
+def test_files_of_any_name(tmp_path: Path, url: str, name: str) -> None:
+    wanted = Wanted(name, tmp_path / "set" / name, len(BODY), SHA256)
+    download(wanted, url, manner())
+    assert wanted.target.read_bytes() == BODY
+    assert here(wanted) == [name]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.test_cli import run
 from zifbench.dataset.store import StoreWriter, open_store
 from zifbench.dataset.store_zip import zip_store
 from zifbench.errors import DataError
@@ -58,3 +59,11 @@ def test_refusals(tmp_path: Path, make_frames: MakeFrames) -> None:
         zip_store(store, tmp_path / "a.zip")
     assert (tmp_path / "a.zip").read_text() == "mine"
     assert not list(tmp_path.glob(".*"))
+
+
+def test_command(tmp_path: Path, make_frames: MakeFrames) -> None:
+    store = write(tmp_path / "store", make_frames())
+    outcome = run("data", "zip", store, tmp_path / "a.zip")
+    assert outcome.returncode == 0, outcome.stderr
+    assert run("data", "zip", store, tmp_path / "a.zip").returncode == 2
+    assert run("data", "verify", tmp_path / "a.zip").returncode == 0

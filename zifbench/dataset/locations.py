@@ -160,7 +160,7 @@ class UrlFiles:
             pieces = [self._system.cat_file(path, start=starts[0], end=stops[0])]
             if len(pieces[0]) > stops[0] - starts[0]:
                 self._whole = (name, bytes(pieces[0]))
-                return self.spans(name, spans)
+                return [self._whole[1][start:stop] for start, stop in spans]
             rest = [path] * (len(spans) - 1)
             if rest:
                 pieces += self._system.cat_ranges(rest, starts[1:], stops[1:], on_error="raise")
@@ -256,7 +256,7 @@ def read_record(files: Files) -> bytes:
     except FileNotFoundError:
         what = "no store of zifbench (it has no commit.json)"
     except OSError as error:
-        raise DataError(f"{files.location} cannot be read: {error}") from error
+        raise DataError(str(error)) from error
     try:
         files.read(ZARR_FILE)
     except OSError:

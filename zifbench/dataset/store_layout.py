@@ -18,6 +18,7 @@ import numpy as np
 STORE_SCHEMA = 1
 STORE_KIND = "zifbench store"
 COMMIT_FILE = "commit.json"
+NEXT_FILE = "commit.next.json"  # only while a commit is on its way
 LOCK_FILE = "writer.lock"
 ZARR_FILE = "zarr.json"
 

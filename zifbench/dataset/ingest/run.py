@@ -62,12 +62,14 @@ class Summary:
         trajectories: Those of the sources.
         offsets: (trajectory, trajectory, difference of the mean energies in meV/atom) of all
             trajectories in the store that hold the same elements in the same numbers.
+        written: When.
     """
 
     store: str
     version: str
     trajectories: tuple[Ingested, ...]
     offsets: tuple[tuple[str, str, float], ...]
+    written: str
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, with schema and provenance."""
@@ -79,7 +81,7 @@ class Summary:
             "energy_offsets_meV_per_atom": [list(offset) for offset in self.offsets],
             "provenance": {
                 "zifbench": __version__,
-                "written": datetime.now(UTC).isoformat(timespec="seconds"),
+                "written": self.written,
             },
         }
 
@@ -130,7 +132,9 @@ def ingest(
             job = _Job(writer, trajectory, exact or trajectory.exact, commit_s)
             done.append(job.run(progress))
     with open_store(store) as opened:
-        summary = Summary(str(store), opened.version, tuple(done), _energy_offsets(opened))
+        offsets = _energy_offsets(opened)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        summary = Summary(str(store), opened.version, tuple(done), offsets, now)
     text = json.dumps(summary.as_json(), indent=1, ensure_ascii=False)
     write_text_atomically(report_path(store), text + "\n")
     return summary
@@ -217,7 +221,7 @@ class _Job:
                 writer.commit()
                 last = time.monotonic()
         if writer is None and not self._finished():
-            # Killed between the last frames and the report.
+            # Killed between the last frames and the report, or other attributes are given now.
             writer = self._writer(next(iter(source.chunks(max(0, start - 1)))))
         if writer is not None:
             writer.commit()
@@ -238,8 +242,11 @@ class _Job:
         )
 
     def _finished(self) -> bool:
+        """Whether the report is there, and what the user says about the run now is, too."""
         with open_store(self._store.path) as opened:
-            return "ingest" in opened.trajectories[self._source.name].attributes
+            attributes = opened.trajectories[self._source.name].attributes
+        said = self._source.attributes.items()
+        return "ingest" in attributes and all(attributes.get(key) == value for key, value in said)
 
     # -- the noise floor of the forces -----------------------------------------------------------
 
