@@ -14,7 +14,7 @@ from zifbench.analysis.observation import Observable, Observation, Series, Setti
 from zifbench.analysis.runs import Run, RunObservation
 from zifbench.analysis.runs import observe as observe_all
 from zifbench.errors import NotDefinedError
-from zifbench.frames import Frames
+from zifbench.frames import Frames, concatenate
 
 WARM = Settings(temperature_K=300.0)
 
@@ -220,7 +220,7 @@ def test_a_series_without_times(series):
 def test_different_atoms_in_one_file_are_no_trajectory(series):
     swapped = dataclasses.replace(series[:1], numbers=series.numbers[::-1], source="other")
     run = Run("run", (MemorySource((series, swapped)),))
-    with pytest.raises(NotDefinedError, match="atoms change in frame 0 of other: no trajectory"):
+    with pytest.raises(NotDefinedError, match="atoms change in frame 20 of other: no trajectory"):
         observe(run, "msd", WARM)
     assert observe(run, "density", WARM).values["density"].n == 21
 
@@ -237,3 +237,39 @@ def test_progress_counts_every_frame(series):
     run = run_of(series, series[:3])
     observe_all(run, {"coordination": OBSERVABLES["coordination"]}, WARM, done.append)
     assert sum(done) == 23
+
+
+def scan_file(zif4: Frames, counts: list[int]) -> Frames:
+    """Five volumes in one file, so many frames at each."""
+    pressures = [0.02, 0.01, 0.0, -0.01, -0.02]
+    parts = [
+        stressed(zif4, scale, pressure)[np.zeros(n, int)]
+        for scale, pressure, n in zip(
+            [0.99, 0.995, 1.0, 1.005, 1.01], pressures, counts, strict=True
+        )
+    ]
+    return concatenate(parts)
+
+
+def test_a_scan_in_one_file(zif4):
+    found = observe(run_of(scan_file(zif4, [2] * 5)), "equation_of_state", Settings())
+    curve = found.curves["pressure_of_volume"]
+    assert len(curve.y) == 5
+    assert (np.diff(curve.curve.x) > 0).all()
+    assert found.values["bulk_modulus_eos"].value > 0
+
+
+@pytest.mark.parametrize(
+    ("counts", "reason"),
+    [([2, 2, 3, 2, 2], "2 to 3 frames at its volumes: no scan"), ([1, 1, 1, 1, 4], "no scan")],
+)
+def test_frames_at_several_volumes_that_are_no_scan(zif4, counts, reason):
+    with pytest.raises(NotDefinedError, match=reason):
+        observe(run_of(scan_file(zif4, counts)), "equation_of_state", Settings())
+
+
+def test_a_cell_that_fluctuates_is_no_scan(series):
+    stress = np.random.default_rng(0).normal(size=(20, 1, 1)) * np.eye(3)
+    frames = dataclasses.replace(series, stress=stress)
+    with pytest.raises(NotDefinedError, match="20 volumes: the cell fluctuates"):
+        observe(run_of(frames), "equation_of_state", Settings())

@@ -330,11 +330,18 @@ def _points(files: Sequence[Mapping[str, Observation]]) -> list[tuple[FloatArray
     if len(rows) > 1:
         return rows
     volumes, pressures = rows[0]
-    distinct, which = np.unique(np.round(volumes, 6), return_inverse=True)
+    distinct, which, counts = np.unique(
+        np.round(volumes, 6), return_inverse=True, return_counts=True
+    )
     if len(distinct) > _MAX_VOLUMES:
         raise NotDefinedError(
             f"one file with {len(distinct)} volumes: the cell fluctuates, which is no scan; P(V) "
             "wants runs at fixed volumes, as NAME=FILE,FILE…"
+        )
+    if np.ptp(counts):
+        raise NotDefinedError(
+            f"one file with {counts.min()} to {counts.max()} frames at its volumes: no scan; P(V) "
+            "wants as many at each, or runs at fixed volumes as NAME=FILE,FILE…"
         )
     return [(volumes[which == k], pressures[which == k]) for k in range(len(distinct))]
 

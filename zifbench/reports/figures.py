@@ -65,7 +65,8 @@ def _draw_key(
         )  # fmt: skip
     note = ""
     if first.drawn_bins > 1:
-        note = f", bins of {first.drawn_bins * float(first.x[1] - first.x[0]):g}"
+        width = first.drawn_bins * float(first.x[1] - first.x[0])
+        note = f", bins of {width:g} {first.x_label.rpartition(' ')[2]}"
     title = first.panel or first.title
     axes.set(title=title, xlabel=first.x_label, ylabel=f"{first.y_label}{note}")
     if first.panel is None:
