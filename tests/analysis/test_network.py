@@ -184,7 +184,7 @@ def _without(frames: Frames, symbol_number: int) -> Frames:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(NotDefinedError, match="no Zn atoms in memory"):
+    with pytest.raises(NotDefinedError, match="no Zn atoms in frame 0 of memory"):
         ring_statistics(_without(crystal(), 30))
     with pytest.raises(NotDefinedError, match="no N atoms"):
         ring_statistics(_without(crystal(), 7))
@@ -194,3 +194,12 @@ def test_bad_input() -> None:
         ring_statistics(exploded)
     with pytest.raises(NotDefinedError, match="of zero volume"):
         ring_statistics(dataclasses.replace(crystal(), cell=np.zeros((1, 3, 3))))
+
+
+def test_graphs_known_from_other_pieces_are_not_searched_again() -> None:
+    known: dict = {}
+    frames = glasses()
+    first = ring_statistics(frames[:3], known=known)
+    again = ring_statistics(wrapped(frames[:4]), known=known)
+    assert (first.n_searches, again.n_searches, len(known)) == (3, 1, 4)
+    np.testing.assert_array_equal(again.counts[:3], first.counts)

@@ -336,7 +336,7 @@ def test_xray_is_shown_beside_what_was_measured(tmp_path):
     assert "xray" in analysis.observables
     curves = zarr.open_group(str(tmp_path / "out" / ARRAYS_FOLDER))["zif4-own-val/xray/curves"]
     assert curves["xray_f/x"][:] == pytest.approx(q)
-    assert curves["xray_d/x"][-1] == pytest.approx(20.0, abs=0.05)
+    assert curves["xray_d/x"][-1] == pytest.approx(12.0, abs=0.05)
     assert abs(number(analysis, "zif4-own-val", "xray_correlation").value) <= 1.0
 
 

@@ -207,7 +207,8 @@ def measure(
     with ThreadPoolExecutor(n_threads or _n_cores()) as pool:
         jobs: dict[str, Future[None]] = {}
         last = 0
-        for piece in _numbered(source.chunks(_PIECE_ATOMS)):
+        slow = any(line.slow for line in chosen.values())
+        for piece in _numbered(source.chunks(_PIECE_ATOMS // 16 if slow else _PIECE_ATOMS)):
             board.collect(jobs)
             advance(last)
             jobs = {name: pool.submit(meter.add, piece) for name, meter in board.meters(piece)}
@@ -252,7 +253,10 @@ class _Board:
         self._numbers: npt.NDArray[np.int64] | None = None
         for name, line in chosen.items():
             if line.scope is Scope.FRAMES:
-                self._meters[name] = BlockMeter(line.function, settings, source.n_frames)
+                function = line.function
+                if line.memory is not None:
+                    function = partial(function, memory=line.memory())
+                self._meters[name] = BlockMeter(function, settings, source.n_frames)
             elif line.scope is Scope.TRAJECTORY:
                 self._try(name, partial(self._start, name, line))
 

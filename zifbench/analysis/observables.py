@@ -19,7 +19,7 @@ from zifbench.analysis.coordination import coordination_numbers
 from zifbench.analysis.eos import birch_murnaghan_pressure_GPa, fit_birch_murnaghan
 from zifbench.analysis.linker_geometry import linker_angle_distribution, ring_orientation_index
 from zifbench.analysis.linker_series import linker_events
-from zifbench.analysis.network import MAX_RING_SIZE, ring_statistics
+from zifbench.analysis.network import MAX_RING_SIZE, KnownGraphs, ring_statistics
 from zifbench.analysis.observation import (
     Curve,
     Event,
@@ -180,9 +180,9 @@ def _per_solid_angle(
     return _free_energy(counts / share, temperature_K=temperature_K)
 
 
-def rings(frames: Frames, settings: Settings) -> Observation:
+def rings(frames: Frames, settings: Settings, *, memory: KnownGraphs | None = None) -> Observation:
     """Primitive rings of the Zn–Im graph per cell; sizes count Zn and Im."""
-    found = ring_statistics(frames)
+    found = ring_statistics(frames, known=memory)
     sizes = np.arange(2, MAX_RING_SIZE + 1, 2)
     counts = found.counts.astype(np.float64)
     nodes = sizes.astype(np.float64)
@@ -361,12 +361,12 @@ OBSERVABLES: dict[str, Observable] = {
     "angular_pmf": Observable(
         "free energy of the bond angles", angular_pmf, Scope.OTHER, of=("angles",)
     ),
-    "rings": Observable("primitive rings of the Zn–imidazolate network", rings),
+    "rings": Observable("primitive rings of the Zn–imidazolate network", rings, memory=dict),
     "linkers": Observable("survival of the imidazolates", linkers),
     "orientation": Observable("orientation of the imidazolate rings", orientation),
     "pores": Observable("pore volume", pores),
-    "zeo": Observable("pore volume by Zeo++", zeo, optional=True),
-    "spheres": Observable("largest spheres", spheres, optional=True),
+    "zeo": Observable("pore volume by Zeo++", zeo, optional=True, slow=True),
+    "spheres": Observable("largest spheres", spheres, optional=True, slow=True),
     "xray": Observable("X-ray scattering (a picture, unscored)", xray, optional=True),
     "msd": Observable("mean square displacement", Msd, Scope.TRAJECTORY),
     "bonds": Observable("Zn–N bond exchange", Bonds, Scope.TRAJECTORY),

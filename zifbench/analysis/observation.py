@@ -230,6 +230,8 @@ class Observable:
         scope: What the function must see.
         of: The other observables that it is made of.
         optional: Left out unless asked for.
+        memory: Makes what one file's pieces share, given to a function of frames as `memory`.
+        slow: Takes so long for a frame that pieces must be short, or nobody could stop it.
     """
 
     about: str
@@ -237,6 +239,8 @@ class Observable:
     scope: Scope = Scope.FRAMES
     of: tuple[str, ...] = ()
     optional: bool = False
+    memory: Callable[[], Any] | None = None
+    slow: bool = False
 
 
 def per_frame(title: str, unit: str, values: npt.ArrayLike) -> Series:
