@@ -394,6 +394,10 @@ def ingest(
     temperature: Annotated[
         float | None, typer.Option(help="Temperature in K; checked against the run.")
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="extxyz: label of the frames that names their trajectory (state, say)."),
+    ] = None,
     attribute: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Any other attribute (licence=…, citation=…)."),
@@ -431,6 +435,7 @@ def ingest(
         attributes=attribute or (),
         state=state,
         temperature_K=temperature,
+        by=by,
     )
     summary = run(
         sources,

@@ -1,6 +1,6 @@
 """Geometries of zif4-mini, before labelling: how each of its own frames was made.
 
-    ZIFBENCH_MIRROR=DIRECTORY python -m benchmarks.zif4_mini_geometries OUT.extxyz
+    ZIFBENCH_MIRROR=DIRECTORY python -m tools.zif4_mini.geometries OUT.extxyz
 
 DIRECTORY holds the published files that `zifbench data fetch` brings (the crystal of Castel 2024,
 the ab initio glasses of Gaillac 2020, the DFT Hessian of Dürholt 2019). The frames are labelled by
