@@ -2,8 +2,8 @@
 
     python -m tools.zif4_mini.assemble LABELLED_STORE OUT.extxyz
 
-Atoms stand in one order in all frames (C, H, N, Zn); every frame says which state it belongs to, its
-temperature, and how its positions were made.
+Atoms stand in one order in all frames (C, H, N, Zn); every frame says which state it belongs to,
+its temperature, and how its positions were made.
 """
 
 from __future__ import annotations
