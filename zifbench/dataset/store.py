@@ -34,11 +34,11 @@ tell committed frames from others.)
 of every 4096 decoded frames of every array: independent of chunks, compression and how appends were
 cut, and computed as frames are appended.
 
-**Why not icechunk** (1.1.21, looked at in 2026): it brings transactions and history to Zarr, but
-its local storage calls itself unsafe for concurrent commits, its identifiers are random (two equal
-stores have other files, and no digest names the content), it has no storage for plain http or a
-zip, other Zarr programs cannot read it, and it adds 56 MB. One record that is replaced atomically
-is enough for one writer that appends.
+**Why not icechunk** (1.1.21, the newest for Python 3.11): it brings transactions and history to
+Zarr, but its local storage calls itself unsafe for concurrent commits, its identifiers are random
+(two equal stores have other files, and no digest names the content), it has no storage for plain
+http or a zip, other Zarr programs cannot read it, and it adds 56 MB. One record that is replaced
+atomically is enough for one writer that appends.
 """
 
 from __future__ import annotations
