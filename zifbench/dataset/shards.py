@@ -60,7 +60,8 @@ def decode_chunk(data: bytes, layout: ArrayLayout) -> Rows:
         if layout.dtype == STRING:
             return _unpack_texts(zstd_decompress(packed), layout.chunk)
         raw = np.frombuffer(blosc.decompress(packed), dtype=_dtype(layout))
-        return np.moveaxis(raw.reshape(*layout.item, layout.chunk), -1, 0)
+        last = len(layout.item)
+        return raw.reshape(*layout.item, layout.chunk).transpose(last, *range(last))
     except (RuntimeError, ValueError, struct.error) as error:
         raise ChunkError(f"does not decompress ({error})") from error
 
