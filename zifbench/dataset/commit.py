@@ -89,10 +89,13 @@ class Commit:
 
     def metadata_files(self) -> dict[str, str]:
         """Text of every `zarr.json` of the store, by its name inside the store."""
-        root = {"zifbench": {"kind": STORE_KIND, "schema": STORE_SCHEMA}, **self.attributes}
-        files = {ZARR_FILE: group_text(root)}
+        files: dict[str, str] = {}
         for trajectory in self.trajectories.values():
             files.update(_trajectory_files(trajectory))
+        root = {"zifbench": {"kind": STORE_KIND, "schema": STORE_SCHEMA}, **self.attributes}
+        # With all other metadata inside: other programs open it over http, and list nothing.
+        inside = {name.removesuffix(f"/{ZARR_FILE}"): text for name, text in files.items()}
+        files[ZARR_FILE] = group_text(root, inside)
         return files
 
     def files(self) -> set[str]:

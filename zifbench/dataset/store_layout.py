@@ -18,6 +18,7 @@ import numpy as np
 STORE_SCHEMA = 1
 STORE_KIND = "zifbench store"
 COMMIT_FILE = "commit.json"
+NEXT_FILE = "commit.next.json"  # only while a commit is on its way
 LOCK_FILE = "writer.lock"
 ZARR_FILE = "zarr.json"
 
@@ -143,9 +144,16 @@ def canonical(content: Any) -> str:
     return json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
-def group_text(attributes: Mapping[str, Any]) -> str:
-    """`zarr.json` of a group."""
-    return canonical({"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)})
+def group_text(attributes: Mapping[str, Any], inside: Mapping[str, str] | None = None) -> str:
+    """`zarr.json` of a group; `inside` is the metadata of everything below it, for the root."""
+    content = {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
+    if inside is not None:
+        content["consolidated_metadata"] = {
+            "kind": "inline",
+            "must_understand": False,
+            "metadata": {name: json.loads(text) for name, text in inside.items()},
+        }
+    return canonical(content)
 
 
 def array_text(layout: ArrayLayout, rows: int) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zifbench.dataset.array_writer import ArrayWriter, write_durably
+from zifbench.dataset.array_writer import ArrayWriter, flush_folder, write_durably
 from zifbench.dataset.commit import ArrayRecord, Commit, TrajectoryRecord, parse_commit
 from zifbench.dataset.locations import LocalFiles, read_record
 from zifbench.dataset.shards import Rows, block_digests
@@ -25,6 +25,7 @@ from zifbench.dataset.store_layout import (
     COMMIT_FILE,
     FIELDS,
     LOCK_FILE,
+    NEXT_FILE,
     ArrayLayout,
     canonical,
     extra_layout,
@@ -186,15 +187,26 @@ class StoreWriter:
         self.write_commit()
 
     def write_commit(self) -> None:
-        """Write what changed of the metadata, then, in one step, the record that readers trust."""
-        for name, text in self._commit.metadata_files().items():
-            self._write_if_changed(name, text)
-        self._write_if_changed(COMMIT_FILE, self._commit.text())
+        """Make the state in memory the committed one.
 
-    def _write_if_changed(self, name: str, text: str) -> None:
-        path, data = self.path / name, text.encode()
-        if not path.is_file() or path.read_bytes() != data:
-            write_durably(path, data)
+        The new record is written beside the old one, then what changed of the other metadata, then
+        it takes the old one's place. Stopped in between, the old record holds, and `verify` finds
+        in the new one why some of the metadata is ahead.
+        """
+        data = self._commit.text().encode()
+        path = self.path / COMMIT_FILE
+        if path.is_file() and path.read_bytes() == data:
+            return
+        write_durably(self.path / NEXT_FILE, data)
+        self._write_metadata()
+        (self.path / NEXT_FILE).replace(path)
+        flush_folder(self.path)
+
+    def _write_metadata(self) -> None:
+        for name, text in self._commit.metadata_files().items():
+            path, data = self.path / name, text.encode()
+            if not path.is_file() or path.read_bytes() != data:
+                write_durably(path, data)
 
     def close(self) -> None:
         """Give up the lock; what was not committed is lost."""
@@ -226,7 +238,7 @@ class StoreWriter:
         if self.path.exists() and not self.path.is_dir():
             raise DataError(f"{self.path} is a file; a store is written to a directory")
         self.path.mkdir(parents=True, exist_ok=True)
-        ours = {COMMIT_FILE, LOCK_FILE}
+        ours = {COMMIT_FILE, NEXT_FILE, LOCK_FILE}
         names = {path.name for path in self.path.iterdir()}
         if names and not names & ours:
             raise DataError(
@@ -254,10 +266,9 @@ class StoreWriter:
             return self._commit
         commit = parse_commit(read_record(LocalFiles(self.path)), str(self.path))
         self._commit = commit
-        for path in self.path.glob(".*.tmp"):
-            path.unlink()
+        self._write_metadata()
+        (self.path / NEXT_FILE).unlink(missing_ok=True)
         self._remove_uncommitted(commit)
-        self.write_commit()
         return commit
 
     def _remove_uncommitted(self, commit: Commit) -> None:

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from zifbench.dataset.array_reader import ArrayReader, DamageError
+from zifbench.dataset.commit import parse_commit
 from zifbench.dataset.shards import content_bytes
-from zifbench.dataset.store_layout import BLOCK_ROWS, COMMIT_FILE
+from zifbench.dataset.store_layout import BLOCK_ROWS, COMMIT_FILE, NEXT_FILE
 from zifbench.dataset.store_reader import Store
+from zifbench.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -78,16 +80,26 @@ def n_rows(store: Store) -> int:
 
 def _metadata(store: Store) -> Iterator[Damage]:
     texts = {COMMIT_FILE: store.commit.text(), **store.commit.metadata_files()}
+    coming = _coming(store)
     owners = {t.record.folder: name for name, t in store.trajectories.items()}
     for name, text in texts.items():
         owner = owners.get(name.split("/")[0])
         try:
-            if store.files.read(name) != text.encode():
-                yield Damage(name, "is not what the commit record says", owner)
+            if store.files.read(name) not in (text.encode(), coming.get(name)):
+                yield Damage(name, "not what the commit record says", owner)
         except FileNotFoundError:
-            yield Damage(name, "is missing", owner)
+            yield Damage(name, "the file is missing", owner)
         except OSError as error:
             yield Damage(name, str(error), owner)
+
+
+def _coming(store: Store) -> dict[str, bytes]:
+    """Metadata of a commit that was stopped half-way: some of it may be there already."""
+    try:
+        commit = parse_commit(store.files.read(NEXT_FILE), store.location)
+    except (OSError, DataError):
+        return {}
+    return {name: text.encode() for name, text in commit.metadata_files().items()}
 
 
 def _array(
