@@ -340,6 +340,26 @@ def test_what_is_interrupted_leaves_nothing_that_looks_complete(
         assert (tmp_path / "out" / "train.npz").exists()
 
 
+def test_the_old_export_comes_back_when_the_new_one_cannot_take_its_place(
+    store, split, tmp_path, monkeypatch
+):
+    chosen = select(store, split)
+    export(chosen, tmp_path / "out", "npz")
+    rename = Path.rename
+
+    def refuse(self, target):
+        if self.name.endswith(".tmp") and self.is_dir():
+            raise PermissionError(13, "no", str(target))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(PermissionError):
+        export(chosen, tmp_path / "out", "extxyz", overwrite=True)
+    assert (tmp_path / "out" / "train.npz").exists()
+    assert is_export(tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "zif4.zarr"]
+
+
 def test_refusals(store, split, tmp_path, make_frames):
     with pytest.raises(UnknownNameError, match="unknown format 'xyz'"):
         export(select(store, split), tmp_path / "out", "xyz")
