@@ -76,11 +76,15 @@ def test_extxyz_is_read_as_frames(store, split, tmp_path):
 
 def test_labels_of_any_text_survive(tmp_path, make_frames):
     odd = ('quoted "name"', "back\\slash", "x = 1", "", "café")
-    frames = dataclasses.replace(series(make_frames, 5), labels={"name": odd})
+    labels = {"name": odd, "frame": ("a",) * 5}
+    frames = dataclasses.replace(series(make_frames, 5), labels=labels)
     with open_store(write_store(tmp_path / "s.zarr", {"t": (frames, ABOUT)})) as store:
         export(select(store), tmp_path / "out", "extxyz")
     read = ase.io.read(tmp_path / "out" / "frames.extxyz", index=":")
     assert [atoms.info.get("name", "") for atoms in read] == list(odd)
+    assert {(atoms.info["frame"], atoms.info["label_frame"]) for atoms in read} == {
+        (number, "a") for number in range(5)
+    }
 
 
 def test_npz_has_the_keys_of_the_published_training(store, split, tmp_path):

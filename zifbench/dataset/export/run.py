@@ -102,7 +102,7 @@ def export(
     ):
         counted = dataclasses.replace(selection, advance=advance)
         FORMATS[file_format].write(counted, directory)
-        record = json.dumps(_record(selection, file_format, directory), indent=1)
+        record = json.dumps(_record(selection, file_format, directory), indent=1, ensure_ascii=False)
         write_text_atomically(directory / EXPORT_FILE, record + "\n")
     return out
 
