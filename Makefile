@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.zifbench-ready
 
-.PHONY: evaluate test quick-test lint bench setup clean
+.PHONY: evaluate test quick-test lint bench pipeline setup clean
 
 evaluate: setup ## score the bundled model on bundled frames it has not seen
 	$(BIN)/zifbench evaluate nequip-small --out build/evaluate --overwrite
@@ -26,6 +26,10 @@ lint: setup
 
 bench: setup ## speed, as ratios of alternatives timed in the same run
 	$(BIN)/python -m pytest benchmarks -o python_files='bench_*.py' -o python_functions='bench_*'
+
+pipeline: setup ## pull the data and run ingest, split, train, evaluate, leaderboard (dvc.yaml)
+	PATH="$(abspath $(BIN)):$$PATH" dvc pull
+	PATH="$(abspath $(BIN)):$$PATH" dvc repro
 
 setup: $(READY)
 

@@ -4,7 +4,9 @@ The crystal has eight symmetry operations and 34 inequivalent atoms, so 204 disp
 give the whole Hessian. The model's minimum in the DFT cell is found first, by Newton steps with
 the DFT Hessian. Run from the repository root:
 
-    python -m benchmarks.zif4_frequencies MODEL.pth ZIF4.in ZIF4.out.bz2 OUT_DIRECTORY
+    python -m benchmarks.zif4_frequencies MODEL.pth ZIF4.out.bz2 OUT_DIRECTORY
+
+with ZIF4.in beside ZIF4.out.bz2.
 
 The rows found so far are kept in OUT_DIRECTORY, so that a stopped run goes on where it was.
 """
@@ -18,6 +20,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import ase.data
@@ -25,7 +28,6 @@ import numpy as np
 import torch
 import vesin
 
-from tests.analysis.cp2k_vibrations import Crystal, read_forces, read_input
 from zifbench.analysis.distances import wasserstein_1_samples
 from zifbench.analysis.hessian import (
     SymmetryOperation,
@@ -36,13 +38,28 @@ from zifbench.analysis.hessian import (
     symmetrised,
 )
 from zifbench.analysis.vibrations import normal_modes
-from zifbench.units import BOHR_A
+from zifbench.dataset.ingest.cp2k_vibrations import Vibrations, read_vibrations
 
 Forces = Callable[[np.ndarray], np.ndarray]
 TYPE_NAMES = ("H", "C", "N", "Zn")  # the order in the model file
 CUTOFF_A = 6.0
 DISPLACEMENT_A = 0.01
 BANDS_PER_CM = ((0, 100), (100, 400), (400, 1000), (1000, 1700), (1700, 4000))
+
+
+@dataclass(frozen=True)
+class Crystal:
+    """Symbols, positions (N, 3) and cell (3, 3) in Å."""
+
+    symbols: list[str]
+    positions: np.ndarray
+    cell: np.ndarray
+
+    @classmethod
+    def of(cls, found: Vibrations) -> Crystal:
+        """The structure that was displaced."""
+        symbols = [ase.data.chemical_symbols[z] for z in found.numbers]
+        return cls(symbols, found.positions, found.cell)
 
 
 def model_forces(path: Path, crystal: Crystal) -> Forces:
@@ -156,16 +173,17 @@ def compare(dft: np.ndarray, model: np.ndarray) -> dict[str, object]:
 def main() -> None:
     """Relax, differentiate, diagonalise, compare; write `frequencies.json` and `.npz`."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    for name in ("model", "structure", "hessian", "out"):
+    for name in ("model", "hessian", "out"):
         parser.add_argument(name, type=Path)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
-    crystal = read_input(options.structure)
+    found = read_vibrations(options.hessian)
+    crystal = Crystal.of(found)
     n = len(crystal.symbols)
-    plus, minus, _ = read_forces(options.hessian, n)
-    dft = hessian_from_forces(plus, minus, displacement_A=1e-3 * BOHR_A)
+    plus, minus = found.displaced(+1), found.displaced(-1)
+    dft = hessian_from_forces(plus, minus, displacement_A=found.displacement_A)
     operations = space_group(crystal)
     orbits = sorted({int(min(op.image_of[a] for op in operations)) for a in range(n)})
     forces = model_forces(options.model, crystal)

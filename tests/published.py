@@ -7,10 +7,13 @@ the file are skipped and say so.
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
 import pytest
+
+from zifbench.dataset.ingest.cp2k_vibrations import Vibrations, read_vibrations
 
 
 def published_file(name: str) -> Path:
@@ -22,3 +25,10 @@ def published_file(name: str) -> Path:
     pytest.skip(
         f"{name} is not in ZIFBENCH_MIRROR ({os.pathsep.join(map(str, directories)) or 'not set'})"
     )
+
+
+@functools.cache
+def published_vibrations() -> Vibrations:
+    """The published vibrational analysis of the ZIF-4 crystal (Dürholt et al. 2019)."""
+    published_file("duerholt2019/ZIF4.in")
+    return read_vibrations(published_file("duerholt2019/ZIF4.out.bz2"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import ase.io
+import ase.io.extxyz
 import ase.io.formats
 import ase.units
 import numpy as np
@@ -255,3 +257,16 @@ def _single_point(frames: Frames, row: int) -> dict[str, Any]:
         s = frames.stress[row]
         results["stress"] = np.array([s[0, 0], s[1, 1], s[2, 2], s[1, 2], s[0, 2], s[0, 1]])
     return results
+
+
+def structures_from_extxyz(text: str, *, where: str) -> list[Atoms]:
+    """Structures of a piece of an extxyz file, as ASE reads them.
+
+    Raises:
+        DataError: ASE cannot read it.
+    """
+    try:
+        return list(ase.io.extxyz.read_xyz(io.StringIO(text), index=slice(None)))
+    except (*_READ_ERRORS, ase.io.extxyz.XYZError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{where}: {reason[:160]}") from error

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zifbench.data_cli import data as data_commands
+from zifbench.data_cli import data
 from zifbench.errors import ZifbenchError
 
 app = typer.Typer(
@@ -28,7 +28,7 @@ leaderboard = typer.Typer(
     help="Compare models: one validated JSON entry each.", no_args_is_help=True
 )
 app.add_typer(leaderboard, name="leaderboard")
-app.add_typer(data_commands, name="data")
+app.add_typer(data, name="data")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Board = Annotated[Path, typer.Option(help="Directory of the leaderboard.")]
@@ -63,10 +63,14 @@ def evaluate(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="Frames with labels: a file that ASE reads (extxyz, traj, …) or a bundled name. "
-            "Repeat for several. [default: zif4-own-test]"
+            help="Frames with labels: a file that ASE reads (extxyz, traj, …), a store, "
+            "STORE/TRAJECTORY or a bundled name. Repeat for several. [default: zif4-own-test]"
         ),
     ] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="Split of the store in --data: score one of its subsets.")
+    ] = None,
+    subset: Annotated[str, typer.Option(help="Subset of the split.")] = "test",
     tasks: Annotated[str, typer.Option(help="Comma-separated tasks, or all.")] = "all",
     profile: Annotated[
         str, typer.Option(help="quick, standard or paper: how long to run.")
@@ -123,6 +127,8 @@ def evaluate(
         trust=trust,
         resume=resume,
         overwrite=overwrite,
+        split=split,
+        subset=subset,
     )
     directory = out or default_out(model)
     result = run(model, data or [DEFAULT_DATA], directory, options, progress=console.progress_bar)
@@ -335,7 +341,7 @@ def _exit_code(command: Callable[..., Any]) -> int:
         error.show()  # type: ignore[attr-defined]
         return 2
     except _StoppedError as stopped:
-        _say("stopped; an evaluation that had begun continues with --resume and the same options")
+        _say("stopped; the same command continues (an evaluation: with --resume added)")
         return stopped.exit_code
     except BrokenPipeError:  # `zifbench … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from zifbench.formatting import format_interval, format_value
+from zifbench.formatting import format_bytes, format_interval, format_value
 
 if TYPE_CHECKING:
     from zifbench.benchmark.result import Measurement, Result
+    from zifbench.dataset.fetch import Fetched
     from zifbench.leaderboard.entries import Entry
     from zifbench.reports.leakage_record import Leakage
     from zifbench.reports.record import Analysis
@@ -29,16 +30,19 @@ err = Console(stderr=True, highlight=False, markup=False)
 
 
 @contextlib.contextmanager
-def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """A bar with the time left; see `zifbench.benchmark.run.Progress`.
+def progress_bar(
+    title: str, total: int, done: int = 0, *, in_bytes: bool = False
+) -> Iterator[Callable[[int], None]]:
+    """A bar with the time left; see `zifbench.progress.Progress`.
 
     In a log file, where a bar cannot move, a line every half minute says the same.
     """
     if not err.is_terminal:
-        yield _LogLines(title, total, done).advance
+        yield _LogLines(title, total, done, format_bytes if in_bytes else str).advance
         return
     from rich.progress import (
         BarColumn,
+        DownloadColumn,
         MofNCompleteColumn,
         Progress,
         TextColumn,
@@ -49,7 +53,7 @@ def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Callable[[in
     columns = (
         TextColumn("{task.description:<12}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        DownloadColumn() if in_bytes else MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -62,8 +66,10 @@ def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Callable[[in
 class _LogLines:
     """Progress as lines of a log."""
 
-    def __init__(self, title: str, total: int, done: int) -> None:
-        self._title, self._total, self._done = title, total, done
+    def __init__(
+        self, title: str, total: int, done: int, shown: Callable[[int], str] = str
+    ) -> None:
+        self._title, self._total, self._done, self._shown = title, total, done, shown
         self._start = self._last = time.monotonic()
         self._at_start = done
 
@@ -77,12 +83,18 @@ class _LogLines:
         self._last = now
         per_item = (now - self._start) / max(1, self._done - self._at_start)
         left = "" if finished else f", {per_item * (self._total - self._done):.0f} s left"
-        err.print(f"{self._title}: {self._done} of {self._total}{left}")
+        counted = f"{self._shown(self._done)} of {self._shown(self._total)}"
+        err.print(f"{self._title}: {counted}{left}")
 
 
 def say(style: str, word: str, text: str) -> None:
     """A coloured word and a sentence; the sentence is never read as markup."""
     out.print(Text.assemble((word, style), f": {text}"))
+
+
+def note(sentence: str) -> None:
+    """A remark while work goes on, on stderr."""
+    err.print(sentence, style="yellow", soft_wrap=True)
 
 
 def show_result(result: Result) -> None:
@@ -225,6 +237,44 @@ def show_board(entries: Sequence[Entry]) -> None:
     for entry in entries:
         table.add_row(*(cell(entry, key, intervals=wide) for key in shown))
     out.print(table)
+
+
+def show_fetched(items: Iterable[Fetched]) -> None:
+    """One line for each file as it arrives; at the end whom to cite, once for each source."""
+    sources: dict[tuple[str, str], None] = {}
+    for item in items:
+        word = "fetched" if item.new else "already there"
+        seen = ", recorded: no checksum is published for it" if item.first_seen else ", verified"
+        checksum = f"{item.checksum.partition(':')[0]} {item.checksum.partition(':')[2][:12]}…"
+        out.print(f"{item.name}: {word} ({checksum}{seen}): {item.path}", soft_wrap=True)
+        sources[item.citation, item.licence] = None
+    for citation, licence in sources:
+        out.print(f"please cite: {citation} (licence: {licence})", soft_wrap=True)
+
+
+def show_assets(rows: Sequence[Mapping[str, Any]]) -> None:
+    """What can be fetched: sets first, then single files."""
+    sets = [row for row in rows if row["kind"] != "file"]
+    show_rows(
+        "sets",
+        ["name", "files", "about", "in cache"],
+        [[r["name"], r["n_files"] or "as the record says", r["about"], r["cached"]] for r in sets],
+    )
+    files = [row for row in rows if row["kind"] == "file"]
+    show_rows(
+        "files",
+        ["name", "size", "checksum", "licence", "in cache"],
+        [
+            [
+                row["name"],
+                "–" if row["bytes"] is None else format_bytes(row["bytes"]),
+                (row["checksum"] or "first one seen")[:19],
+                row["licence"],
+                row["cached"],
+            ]
+            for row in files
+        ],
+    )
 
 
 def show_rows(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

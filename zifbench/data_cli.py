@@ -9,13 +9,125 @@ from typing import Annotated
 
 import typer
 
-data = typer.Typer(help="The dataset: stores of frames and their versions.", no_args_is_help=True)
+data = typer.Typer(help="The dataset: fetch, label, ingest, split, export.", no_args_is_help=True)
 
 StoreName = Annotated[
     str,
     typer.Argument(metavar="NAME", help="Directory, zip file or URL (http, https, s3) of a store."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+@data.command()
+def fetch(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Assets, groups or records; `zifbench data assets` lists them."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every asset (not the trajectories of records).")
+    ] = False,
+    to: Annotated[
+        Path | None, typer.Option(help="Directory to fetch to. [default: the user's cache]")
+    ] = None,
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Directory or base URL that is asked first; repeat for several. "
+            "[default: $ZIFBENCH_MIRROR]"
+        ),
+    ] = None,
+    unpack: Annotated[bool, typer.Option("--unpack", help="Unpack zip files too.")] = False,
+) -> None:
+    """Fetch published files: continued if interrupted, verified before they appear."""
+    from functools import partial
+
+    from zifbench import console
+    from zifbench.dataset.download import Manner
+    from zifbench.dataset.fetch import Fetcher, checked_mirrors, default_mirrors
+    from zifbench.files import cache_directory
+
+    fetcher = Fetcher(
+        directory=to or cache_directory(),
+        mirrors=checked_mirrors(mirror) if mirror else default_mirrors(),
+        manner=Manner(progress=partial(console.progress_bar, in_bytes=True), note=console.note),
+        unpack=unpack,
+    )
+    wanted = [*(names or []), *(fetcher.registry.assets if everything else [])]
+    if not wanted:
+        raise typer.BadParameter("name at least one asset, group or record, or give --all")
+    console.show_fetched(fetcher.fetch_each(wanted))
+
+
+@data.command()
+def assets(as_json: Json = False) -> None:
+    """List what can be fetched: groups, records, single files."""
+    from zifbench import console
+    from zifbench.dataset.assets import load_registry
+    from zifbench.dataset.listing import list_assets
+
+    rows = list_assets(load_registry())
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    console.show_assets(rows)
+
+
+@data.command()
+def label(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE…", help="Frames to label, any file ASE reads.")
+    ],
+    out: Annotated[Path, typer.Option(help="Store to write, or to add to.")],
+    by: Annotated[
+        str | None,
+        typer.Option(help="Label of the frames that names their trajectory. [default: the file]"),
+    ] = None,
+    jobs: Annotated[
+        Path | None,
+        typer.Option(help="Directory of the CP2K jobs, one folder each. [default: OUT.jobs]"),
+    ] = None,
+    cp2k: Annotated[
+        str | None, typer.Option(help="CP2K executable. [default: the first on PATH]")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="OpenMP threads of a job.")] = 1,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many frames; the rest another time.")
+    ] = None,
+) -> None:
+    """Compute PBE-D3 energies, forces and stress with a local CP2K, as the published AIMD does.
+
+    One job a frame; finished jobs are never repeated, so an interrupted labelling goes on where it
+    was, and several of these commands may share one directory of jobs.
+    """
+    from zifbench import console
+    from zifbench.ase_io import read_frames
+    from zifbench.dataset.cp2k_single_point import find_cp2k
+    from zifbench.dataset.label import plan_jobs, run_jobs
+    from zifbench.dataset.label_store import store_labels, trajectories_of
+
+    frames = [part for file in files for part in read_frames(file)]
+    trajectories = trajectories_of(frames, by)
+    planned = plan_jobs(list(trajectories.values()))[:limit]
+    directory = jobs or out.with_name(f"{out.name}.jobs")
+    with console.progress_bar("label", len(planned)) as advance:
+        result = run_jobs(
+            planned,
+            directory,
+            executable=find_cp2k(cp2k),
+            workers=workers,
+            threads=threads,
+            advance=advance,
+        )
+    added = store_labels(out, trajectories, result)
+    console.say("green", "labelled", f"{len(result.labels)} frames, {added} of them new in {out}")
+    for key, reason in result.failures.items():
+        console.say("red", f"job {key}", reason)
+    if result.elsewhere:
+        console.say("yellow", "not ours", f"{len(result.elsewhere)} jobs run elsewhere; come again")
+    if result.failures:
+        raise typer.Exit(1)
 
 
 @data.command()
@@ -70,6 +182,18 @@ def diff(old: StoreName, new: StoreName, as_json: Json = False) -> None:
     from zifbench.dataset.tables import show_difference
 
     show_difference(result)
+
+
+@data.command(name="zip")
+def zip_command(
+    store: Annotated[Path, typer.Argument(help="Directory of a store.")],
+    archive: Annotated[Path, typer.Argument(help="The zip file to write.")],
+) -> None:
+    """Write a store as one zip file, which is opened like the directory."""
+    from zifbench import console
+    from zifbench.dataset.store_zip import zip_store
+
+    console.out.print(f"store: {zip_store(store, archive)}", soft_wrap=True)
 
 
 @data.command()
@@ -244,3 +368,82 @@ def export(
         chosen = select(opened, None if split is None else load_split(split), subsets=subset or ())
         run(chosen, out, file_format, overwrite=overwrite, progress=console.progress_bar)
     console.out.print(f"export: {out}", soft_wrap=True)
+
+
+@data.command()
+def ingest(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE…",
+            help="Directories of CP2K MD output, outputs of a CP2K vibrational analysis, extxyz or "
+            "npz files; recognised by content.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Directory of the store, new or existing.")],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the trajectory. [default: that of the source]")
+    ] = None,
+    file_format: Annotated[
+        str,
+        typer.Option("--format", help="auto, cp2k-md, cp2k-vibrations, extxyz or nequip-npz."),
+    ] = "auto",
+    state: Annotated[
+        str | None, typer.Option(help="Thermodynamic state, for instance liquid.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Temperature in K; checked against the run.")
+    ] = None,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Any other attribute (licence=…, citation=…)."),
+    ] = None,
+    mass: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X=AMU", help="Mass of an element (deuterium: H=2.014101777)."),
+    ] = None,
+    keep: Annotated[
+        str, typer.Option(help="Which of several frames of one step: first or last, in all files.")
+    ] = "last",
+    skip_check: Annotated[
+        list[str] | None, typer.Option(help="Take the frames although this check fails.")
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Store all numbers as float64.")] = False,
+    commit_seconds: Annotated[
+        float, typer.Option(help="Commit after so many seconds; a kill loses no more.")
+    ] = 20.0,
+    as_json: Json = False,
+) -> None:
+    """Read raw files into a store; the same command continues where it was stopped.
+
+    CP2K's files are joined on the step number and checked against each other; units, signs and the
+    kinetic part of the stress are dealt with. What was missing, came twice or was cut is reported.
+    """
+    from zifbench import console
+    from zifbench.dataset.ingest.options import parse_options
+    from zifbench.dataset.ingest.run import ingest as run
+
+    options = parse_options(
+        name=name,
+        keep=keep,
+        masses=mass or (),
+        skip_checks=skip_check or (),
+        attributes=attribute or (),
+        state=state,
+        temperature_K=temperature,
+    )
+    summary = run(
+        sources,
+        out,
+        options=options,
+        file_format=file_format,
+        exact=exact,
+        commit_s=commit_seconds,
+        progress=console.progress_bar,
+    )
+    if as_json:
+        typer.echo(json.dumps(summary.as_json(), indent=1, ensure_ascii=False))
+        return
+    from zifbench.dataset.ingest.tables import show_summary
+
+    show_summary(summary)

@@ -51,6 +51,14 @@ class MissingDependencyError(ZifbenchError, ImportError):
     """An optional package is needed and not installed."""
 
 
+class DownloadError(ZifbenchError, OSError):
+    """A published file that cannot be fetched, or that is not what was published."""
+
+
+class NotPublishedError(DownloadError):
+    """Nothing lies at this address."""
+
+
 class OutOfMemoryError(ZifbenchError, MemoryError):
     """One frame at a time is still too much for the device."""
 

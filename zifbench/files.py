@@ -1,9 +1,26 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing files so that a reader never sees half of one; where a user's own files lie."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+CONFIG_VARIABLE = "ZIFBENCH_CONFIG_DIR"
+CACHE_VARIABLE = "ZIFBENCH_CACHE"
+
+
+def config_directory() -> Path:
+    """What the user has decided or seen; `ZIFBENCH_CONFIG_DIR` moves it."""
+    import platformdirs
+
+    return Path(os.environ.get(CONFIG_VARIABLE) or platformdirs.user_config_dir("zifbench"))
+
+
+def cache_directory() -> Path:
+    """What can be fetched again; `ZIFBENCH_CACHE` moves it."""
+    import platformdirs
+
+    return Path(os.environ.get(CACHE_VARIABLE) or platformdirs.user_cache_dir("zifbench"))
 
 
 def printable(name: str) -> str:

@@ -31,3 +31,16 @@ def format_interval(value: float, interval: tuple[float, float] | None) -> str:
     if any(end < 0 for end in interval):
         ends = " to ".join(format_value(end, interval) for end in interval)
     return f"{format_value(value, interval)} ({ends})"
+
+
+def format_bytes(n: int) -> str:
+    """A size in decimal units, as file systems and archives state it.
+
+    >>> format_bytes(2_058_674)
+    '2.06 MB'
+    """
+    if n < 1000:
+        return f"{n} bytes"
+    power = min(4, (len(str(n)) - 1) // 3)
+    value = n / 1000**power
+    return f"{value:.{max(0, 2 - int(math.log10(value)))}f} {'kMGT'[power - 1]}B"

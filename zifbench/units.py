@@ -21,3 +21,8 @@ EV_PER_A3_IN_MPA: Final = 1000.0 * EV_PER_A3_IN_GPA
 MEV_PER_EV: Final = 1000.0
 US_PER_S: Final = 1.0e6
 GIB: Final = 2.0**30
+# CP2K prints forces in hartree/bohr, velocities in bohr per atomic unit of time, stress in bar.
+HARTREE_PER_BOHR_IN_EV_PER_A: Final = HARTREE_EV / BOHR_A
+BOHR_PER_AU_TIME_IN_A_PER_FS: Final = 21.8769126364
+BAR_IN_EV_PER_A3: Final = 6.241509074e-7
+AMU_A2_PER_FS2_IN_EV: Final = 103.642696562

@@ -7,10 +7,9 @@ import pytest
 from ase.calculators.emt import EMT
 from ase.vibrations import Vibrations
 
-from tests.analysis.cp2k_vibrations import read_forces, read_input
 from tests.analysis.synthetic import ar1
 from tests.analysis.test_hessian import spring_hessian
-from tests.published import published_file
+from tests.published import published_vibrations
 from zifbench.analysis.hessian import hessian_by_finite_differences, hessian_from_forces
 from zifbench.analysis.resampling import bootstrap_mean
 from zifbench.analysis.vibrations import (
@@ -20,10 +19,7 @@ from zifbench.analysis.vibrations import (
     velocity_spectra,
 )
 from zifbench.errors import DataError, NotDefinedError
-from zifbench.units import BOHR_A
 
-# Natural masses as CP2K 2.5 has them.
-CP2K_MASSES = {"H": 1.00794, "C": 12.0107, "N": 14.0067, "Zn": 65.409}
 LIGHT_CM_FS = 2.99792458e-5  # speed of light in cm/fs
 
 
@@ -105,10 +101,11 @@ def test_against_ase(tmp_path: Path) -> None:
 @pytest.mark.published
 def test_published_frequencies_of_the_zif4_crystal() -> None:
     """The 813 printed values to 0.5 cm⁻¹ (0.09 in fact), none imaginary."""
-    crystal = read_input(published_file("duerholt2019/ZIF4.in"))
-    plus, minus, printed = read_forces(published_file("duerholt2019/ZIF4.out.bz2"), 272)
-    h = hessian_from_forces(plus, minus, displacement_A=1e-3 * BOHR_A)
-    modes = normal_modes(h, [CP2K_MASSES[s] for s in crystal.symbols])
+    found = published_vibrations()
+    plus, minus = found.displaced(+1), found.displaced(-1)
+    h = hessian_from_forces(plus, minus, displacement_A=found.displacement_A)
+    modes = normal_modes(h, found.masses)
+    printed = found.wavenumbers_per_cm
     assert modes.wavenumber_per_cm.shape == printed.shape == (813,)
     assert np.abs(modes.wavenumber_per_cm - printed).max() < 0.1
     assert modes.wavenumber_per_cm[-1] == pytest.approx(3193.37, abs=0.005)

@@ -13,22 +13,20 @@ of the frames at 300, 600, 900, 1200 and 1500 K.
 
 from __future__ import annotations
 
-import bz2
 import dataclasses
 import functools
-import re
 
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 from scipy.spatial.transform import Rotation
 
-from tests.published import published_file
+from tests.published import published_file, published_vibrations
 from zifbench.analysis.linkers import find_linkers
 from zifbench.analysis.neighbours import find_pairs
+from zifbench.dataset.ingest.cp2k_vibrations import read_structure
 from zifbench.frames import FloatArray, Frames, IntArray
-from zifbench.units import BOHR_A, BOLTZMANN_EV_PER_K, HARTREE_EV
+from zifbench.units import BOLTZMANN_EV_PER_K
 
-_DISPLACEMENT_BOHR = 1.0e-3
 _VDW_RADII_A = {1: 1.2, 6: 1.7, 7: 1.55, 30: 0.0}  # Bondi; Zn is bonded, not in contact
 _OVERLAP = 0.55
 
@@ -36,38 +34,21 @@ _OVERLAP = 0.55
 @functools.cache
 def optimised_zif4() -> Frames:
     """The DFT-optimised crystal whose Hessian is published, 272 atoms."""
-    text = published_file("duerholt2019/ZIF4.in").read_text()
-    cell = [re.search(rf"^\s+{k}\s+(.*)$", text, re.M).group(1).split() for k in "ABC"]
-    block = re.search(r"&COORD\n(.*?)SCALED", text, re.S).group(1).split()
-    symbols, scaled = block[::4], np.array([block[1::4], block[2::4], block[3::4]], dtype=float).T
-    rows = np.array(cell, dtype=float)
-    numbers = np.array([atomic_numbers[s] for s in symbols])
+    found = read_structure(published_file("duerholt2019/ZIF4.in"))
+    numbers = np.array([atomic_numbers[s] for s in found.labels])
     return Frames(
         numbers=numbers,
         masses=atomic_masses[numbers],
         pbc=np.ones(3, dtype=bool),
-        positions=(scaled @ rows)[None],
-        cell=rows[None],
+        positions=found.positions[None],
+        cell=found.cell[None],
         source="ZIF4.in",
     )
 
 
-@functools.cache
 def hessian() -> FloatArray:
     """Second derivatives in eV/Å², symmetric, shape (3N, 3N)."""
-    n = optimised_zif4().n_atoms
-    with bz2.open(published_file("duerholt2019/ZIF4.out.bz2"), "rt") as file:
-        lines = [line for line in file if line.startswith(" VIB|")]
-    starts = [k for k, line in enumerate(lines) if "Energy and Forces for particle" in line]
-    forces = np.array(
-        [
-            [line.split()[2:5] for line in lines[start + 3 : start + 3 + n]]
-            for start in starts[: 6 * n]
-        ],
-        dtype=float,
-    ).reshape(2, 3 * n, 3 * n)
-    matrix = -(forces[0] - forces[1]) / (2.0 * _DISPLACEMENT_BOHR)
-    return 0.5 * (matrix + matrix.T) * HARTREE_EV / BOHR_A**2
+    return published_vibrations().hessian()
 
 
 @functools.cache

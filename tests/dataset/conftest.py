@@ -1,15 +1,16 @@
-"""Small stores that several tests share."""
+"""Small stores and a server that several tests share."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.dataset.server import Server, running
 from zifbench.dataset.store import write_store
 from zifbench.frames import Frames
 
@@ -59,3 +60,9 @@ def store_path(tmp_path: Path, make_frames: Callable[..., Frames], small_pieces:
         path, {"nvt 300K": a, "liquid/1": b}, attributes={"licence": "CC-BY 4.0", "n": [1, 2]}
     )
     return path
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with running() as state:
+        yield state

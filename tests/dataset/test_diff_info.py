@@ -146,9 +146,9 @@ def test_bad_name_is_one_sentence(capsys):
     assert err == "error: nowhere does not exist; give the directory, zip file or URL of a store\n"
 
 
-@pytest.mark.parametrize(
-    ("n", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (7.77e9, "7.77 GB"), (5e15, "5000 TB")],
-)
+SIZES = {0: "0 B", 999: "999 B", 1000: "1 kB", 7.77e9: "7.77 GB", 5e15: "5000 TB"}
+
+
+@pytest.mark.parametrize(("n", "text"), SIZES.items())
 def test_sizes(n, text):
     assert format_bytes(n) == text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import pickle
 import urllib.parse
 from dataclasses import replace
 
@@ -94,6 +95,16 @@ def test_reading_some_fields(store_path):
         "name": ("f1",),
         "phase": ("crystal",),
     }
+
+
+def test_other_processes_read_the_same_state(store_path):
+    """A store and a trajectory pass through pickle, as loaders of data need it."""
+    with open_store(store_path) as store:
+        write_store(store_path, {"liquid/1": store.trajectories["liquid/1"].read([0])})
+        again = pickle.loads(pickle.dumps(store))
+        assert (again.version, again.n_frames) == (store.version, 42)
+        trajectory = pickle.loads(pickle.dumps(store.trajectories["liquid/1"]))
+        assert trajectory.read([4]).digest() == store.trajectories["liquid/1"].read([4]).digest()
 
 
 def test_chunks_join_to_the_whole(store_path, make_frames):
@@ -224,6 +235,10 @@ REFUSED = {
     "atoms": (other_atoms, "has other numbers than trajectory 'a'"),
     "no forces": (lambda f: replace(f, forces=None), "has no forces, which trajectory 'a'"),
     "no label": (lambda f: replace(f, labels={}), "has no label 'name'"),
+    "bytes": (
+        lambda f: replace(f, labels={**f.labels, "phase": ("a", "\udcff", "b", "c")}),
+        r"label 'phase' is no valid text in frame 1 \(f1\)",
+    ),
     "NaN": (
         lambda f: replace(f, energy=np.where(np.arange(4) == 2, np.nan, f.energy)),
         r"energy: NaN or infinite in frame 2 \(f2\)",

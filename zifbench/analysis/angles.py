@@ -13,10 +13,10 @@ from zifbench.analysis.checks import (
     inverse_cell,
     species_index,
 )
-from zifbench.analysis.jit import jit
 from zifbench.analysis.neighbours import pairs_kernel
 from zifbench.errors import NotDefinedError
 from zifbench.frames import FloatArray, IntArray
+from zifbench.jit import jit
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from zifbench.analysis.checks import (
     inverse_cell,
     species_index,
 )
-from zifbench.analysis.jit import jit
 from zifbench.analysis.neighbours import pairs_kernel
 from zifbench.errors import NotDefinedError
 from zifbench.frames import FloatArray, Frames, IntArray
+from zifbench.jit import jit
 
 _MAX_PARTNERS = 6  # bonds that one neighbour can hold at a time; N holds one, while hopping two
 

@@ -6,11 +6,11 @@ import numpy as np
 
 from zifbench.analysis.angles import AngleDistribution, AngleHistogram, add_angle
 from zifbench.analysis.checks import FrameStream
-from zifbench.analysis.jit import jit
 from zifbench.analysis.linkers import BREAK_A
 from zifbench.analysis.network import ZifGraph, placed_graphs
 from zifbench.errors import NotDefinedError
 from zifbench.frames import FloatArray, IntArray
+from zifbench.jit import jit
 
 
 def linker_angle_distribution(

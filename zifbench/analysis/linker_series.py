@@ -19,11 +19,11 @@ from zifbench.analysis.checks import (
     inverse_cell,
     reduced_cells,
 )
-from zifbench.analysis.jit import jit
 from zifbench.analysis.linkers import BREAK_A, MERGE_A, Linkers, find_linkers
 from zifbench.analysis.neighbours import pairs_kernel
 from zifbench.errors import NotDefinedError
 from zifbench.frames import FloatArray, IntArray
+from zifbench.jit import jit
 
 BoolArray = npt.NDArray[np.bool_]
 

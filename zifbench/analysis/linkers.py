@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from zifbench.analysis.checks import FrameStream, checked_chunks, inverse_cell, species_index
-from zifbench.analysis.jit import jit
 from zifbench.analysis.neighbours import pairs_kernel
 from zifbench.frames import FloatArray, Frames, IntArray
+from zifbench.jit import jit
 
 BoolArray = npt.NDArray[np.bool_]
 

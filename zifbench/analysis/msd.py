@@ -16,9 +16,9 @@ from zifbench.analysis.checks import (
     reduced_cells,
     species_index,
 )
-from zifbench.analysis.jit import jit
 from zifbench.errors import NotDefinedError
 from zifbench.frames import FloatArray, Frames, IntArray, cell_heights
+from zifbench.jit import jit
 
 # 1 Å²/fs in cm²/s.
 _A2_PER_FS_IN_CM2_PER_S = 0.1

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from zifbench.analysis.jit import jit
 from zifbench.errors import DataError
 from zifbench.frames import FloatArray, IntArray
+from zifbench.jit import jit
 
 
 def nearest_in_time(times: npt.ArrayLike, reference: npt.ArrayLike) -> tuple[IntArray, FloatArray]:

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from zifbench.analysis.checks import inverse_cell
-from zifbench.analysis.jit import jit
 from zifbench.frames import FloatArray, IntArray
+from zifbench.jit import jit
 
 # Bins narrower than this many atoms' worth of space cost more to visit than they save.
 _ATOMS_PER_BIN = 3.0

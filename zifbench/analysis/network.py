@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from zifbench.analysis.checks import FrameStream, checked_chunks
-from zifbench.analysis.jit import jit
 from zifbench.analysis.linkers import BREAK_A, UnitSearch, ring_kernel
 from zifbench.analysis.neighbours import pairs_kernel
 from zifbench.analysis.rings import primitive_rings, spanning_gauge
 from zifbench.errors import NotDefinedError
 from zifbench.frames import FloatArray, IntArray
+from zifbench.jit import jit
 
 MAX_RING_SIZE = 32
 _MAX_BONDS_PER_ZINC = 4

@@ -15,9 +15,9 @@ from zifbench.analysis.checks import (
     inverse_cell,
     reduced_cells,
 )
-from zifbench.analysis.jit import jit
 from zifbench.errors import NotDefinedError
 from zifbench.frames import FloatArray, Frames, IntArray, cell_heights
+from zifbench.jit import jit
 
 # Zeo++'s default radii in Å (Willems 2012), after the CSD.
 ZEO_RADII_A: Mapping[str, float] = {"H": 1.09, "C": 1.70, "N": 1.55, "Zn": 1.39}

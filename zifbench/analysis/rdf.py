@@ -15,10 +15,10 @@ from zifbench.analysis.checks import (
     inverse_cell,
     species_index,
 )
-from zifbench.analysis.jit import jit
 from zifbench.analysis.neighbours import pairs_kernel
 from zifbench.errors import NotDefinedError
 from zifbench.frames import FloatArray, Frames, IntArray, cell_heights
+from zifbench.jit import jit
 from zifbench.units import BOLTZMANN_EV_PER_K
 
 ZIF_PAIRS = (("Zn", "N"), ("Zn", "Zn"), ("N", "N"))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from zifbench.analysis.jit import jit
 from zifbench.frames import IntArray
+from zifbench.jit import jit
 
 BoolArray = npt.NDArray[np.bool_]
 LevelArray = npt.NDArray[np.int16]

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zifbench.analysis.jit import jit
 from zifbench.analysis.ring_search import IMAGE_RANGE, adjacency, search
 from zifbench.errors import NotDefinedError
 from zifbench.frames import IntArray
+from zifbench.jit import jit
 
 BoolArray = npt.NDArray[np.bool_]
 

@@ -14,9 +14,9 @@ from zifbench.analysis.checks import (
     inverse_cell,
     reduced_cells,
 )
-from zifbench.analysis.jit import jit
 from zifbench.analysis.pores import ZEO_RADII_A, atom_radii, grid_points
 from zifbench.frames import FloatArray, IntArray, cell_heights
+from zifbench.jit import jit
 
 # Distances that the atoms spread over the grid; the few points farther away are asked one by one.
 _SPREAD_A = 3.0

@@ -35,9 +35,10 @@ from zifbench.benchmark.result import (
     parse_record,
     save_result,
 )
-from zifbench.benchmark.run import Profile, Progress, Run, no_progress
+from zifbench.benchmark.run import Profile, Run
 from zifbench.benchmark.tasks import TASKS
 from zifbench.bundled import BUNDLED_DATA
+from zifbench.dataset.named import is_store_name, load_named
 from zifbench.errors import DataError, ResultError, ZifbenchError, unknown_name
 from zifbench.files import write_text_atomically
 from zifbench.frames import Frames
@@ -46,6 +47,7 @@ from zifbench.potentials.conformance import CHECKS, run_conformance
 from zifbench.potentials.core import Potential, check_applicable
 from zifbench.potentials.formats import model_name
 from zifbench.potentials.loading import load_potential
+from zifbench.progress import Progress, no_progress
 
 RUN_FILE = "run.json"
 _LOCK_FILE = ".zifbench.lock"  # also what tells our directories from other people's
@@ -93,6 +95,8 @@ class Options:
         trust: Let the model run code while loading.
         resume: Continue what was interrupted.
         overwrite: Replace an earlier result.
+        split: Split of the store in the data; None takes all its frames.
+        subset: Subset of the split.
     """
 
     tasks: tuple[str, ...] = tuple(TASKS)
@@ -107,6 +111,8 @@ class Options:
     trust: bool = False
     resume: bool = False
     overwrite: bool = False
+    split: Path | None = None
+    subset: str = "test"
 
 
 def evaluate(
@@ -136,7 +142,7 @@ def evaluate(
     if options.seed < 0:
         raise DataError(f"--seed {options.seed}: wanted 0 or a positive number")
     _check_directory(out, options)
-    frames = load_data(data, options.max_frames)
+    frames = load_data(data, options.max_frames, split=options.split, subset=options.subset)
     _check_labels(frames, options.tasks)
     _check_group_key(frames, options.group_key)
     potential = load_potential(model, device=options.device, trust=options.trust)
@@ -171,24 +177,38 @@ def _set_threads(threads: int | None) -> None:
 # -- input ----------------------------------------------------------------------------------------
 
 
-def load_data(data: Sequence[str], max_frames: int | None = None) -> list[Frames]:
-    """Frames from files or bundled names.
+def load_data(
+    data: Sequence[str],
+    max_frames: int | None = None,
+    *,
+    split: Path | None = None,
+    subset: str = "test",
+) -> list[Frames]:
+    """Frames from files, bundled names, stores (STORE, STORE/TRAJECTORY) or a split of a store.
 
     Raises:
-        DataError: unreadable, or `max_frames` below one.
+        DataError: unreadable, or `max_frames` below one, or a split without its store.
     """
     frames = []
+    if split is not None and (len(data) != 1 or not _is_store(data[0])):
+        raise DataError(f"--split {split} belongs to one store; give that store, alone, as --data")
     repeated = sorted({name for name in data if list(data).count(name) > 1})
     if repeated:
         raise DataError(f"--data {repeated[0]} is given twice; its frames would count twice")
     for name in data:
-        path = BUNDLED_DATA[name].path if name in BUNDLED_DATA else Path(name)
-        frames += read_frames(path)
+        if _is_store(name):
+            frames += load_named(name, split=split, subset=subset)
+        else:
+            frames += read_frames(BUNDLED_DATA[name].path if name in BUNDLED_DATA else Path(name))
     if max_frames is None:
         return frames
     if max_frames < 1:
         raise DataError(f"--max-frames {max_frames}: wanted at least 1")
     return _thinned(frames, max_frames)
+
+
+def _is_store(name: str) -> bool:
+    return name not in BUNDLED_DATA and is_store_name(name)
 
 
 def _thinned(frames: list[Frames], max_frames: int) -> list[Frames]:

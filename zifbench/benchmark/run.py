@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from zifbench.benchmark.result import TaskResult
 from zifbench.errors import unknown_name
+from zifbench.progress import Progress
 
 if TYPE_CHECKING:
     from zifbench.frames import Frames
@@ -35,21 +34,6 @@ def parse_profile(name: str) -> Profile:
     if name not in set(Profile):
         raise unknown_name("profile", name, Profile)
     return Profile(name)
-
-
-class Progress(Protocol):
-    """Shows how far a task is: `with progress(title, total, done) as advance: advance(n)`."""
-
-    def __call__(
-        self, title: str, total: int, done: int = 0
-    ) -> AbstractContextManager[Callable[[int], None]]:
-        """Start a bar; the context gives the function that moves it."""
-
-
-@contextlib.contextmanager
-def no_progress(title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Nobody waits."""
-    yield lambda n: None
 
 
 @dataclass(frozen=True)

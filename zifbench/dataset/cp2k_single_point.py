@@ -16,6 +16,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ OUTPUT_FILE = "cp2k.out"
 FORCES_FILE = "cp2k.forces"
 STRESS_FILE = "cp2k.stress"
 WAVE_FUNCTION_FILE = "cp2k.wfn"
+_POLL_S = 0.2
 
 # Basis set and pseudopotential of each element in the published input.
 _KINDS: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -325,6 +327,14 @@ def job_key(frames: Frames, row: int, settings: Settings = PAPER) -> str:
     return digest.hexdigest()[:16]
 
 
+def is_finished(directory: Path) -> bool:
+    """Whether a job came to its end, well or badly; one that was killed did not."""
+    try:
+        return "PROGRAM ENDED" in (directory / OUTPUT_FILE).read_text(errors="replace")
+    except OSError:
+        return False
+
+
 def run_single_point(
     frames: Frames,
     row: int,
@@ -334,8 +344,9 @@ def run_single_point(
     executable: str,
     threads: int = 1,
     previous: Path | None = None,
+    stop: threading.Event | None = None,
 ) -> SinglePoint:
-    """Compute one frame, in a directory of its own; a finished one is read and not run again.
+    """Compute one frame in a directory of its own.
 
     Args:
         frames: Where the frame is.
@@ -345,15 +356,11 @@ def run_single_point(
         executable: Path of CP2K.
         threads: OpenMP threads.
         previous: A wave function file to start from.
+        stop: Ends CP2K when it is set.
 
     Raises:
         DataError: CP2K failed or did not converge.
     """
-    if (directory / OUTPUT_FILE).is_file() and (directory / FORCES_FILE).is_file():
-        try:
-            return read_single_point(directory, frames.symbols)
-        except DataError:
-            pass  # killed in the middle: run it again
     directory.mkdir(parents=True, exist_ok=True)
     start = None
     if previous is not None and previous.is_file():
@@ -361,14 +368,14 @@ def run_single_point(
         shutil.copyfile(previous, directory / start)
     text = single_point_input(frames, row, settings=settings, wave_function=start)
     write_text_atomically(directory / INPUT_FILE, text)
-    for name in (FORCES_FILE, STRESS_FILE):
+    for name in (OUTPUT_FILE, FORCES_FILE, STRESS_FILE):  # CP2K would append
         (directory / name).unlink(missing_ok=True)
-    _run(executable, directory, threads)
+    _run(executable, directory, threads, stop or threading.Event())
     (directory / "previous.wfn").unlink(missing_ok=True)
     return read_single_point(directory, frames.symbols)
 
 
-def _run(executable: str, directory: Path, threads: int) -> None:
+def _run(executable: str, directory: Path, threads: int, stop: threading.Event) -> None:
     """CP2K in a process group of its own, ended with us."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with (directory / OUTPUT_FILE).open("w") as output:
@@ -381,8 +388,10 @@ def _run(executable: str, directory: Path, threads: int) -> None:
             start_new_session=True,
         )
         try:
-            process.wait()
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            raise
+            while process.poll() is None:
+                if stop.wait(_POLL_S):
+                    raise KeyboardInterrupt
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()

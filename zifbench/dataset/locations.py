@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+import threading
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +16,7 @@ from zifbench.dataset.store_layout import COMMIT_FILE, ZARR_FILE
 from zifbench.errors import DataError, MissingDependencyError
 
 Span = tuple[int, int]  # first byte, and the one after the last
+_ZIP_HEADER = 30  # bytes before the names
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*(::|://)")
 
 
@@ -77,16 +81,22 @@ def _pread(number: int, start: int, stop: int) -> bytes:
 
 
 class ZipFiles:
-    """A zip file of a store, from a path or an open file. Best stored without compression."""
+    """A zip file of a store, from a path or an open file. Best stored without compression.
+
+    Files that are stored so are read by their place in the zip; `zipfile` would read up to it.
+    """
 
     def __init__(self, file: Any, location: str) -> None:
         self.location = location
+        self._path = file if isinstance(file, Path) else None
         self._file = file
+        self._lock = threading.Lock()  # an open file has one position
         try:
             self._zip = zipfile.ZipFile(file)
         except zipfile.BadZipFile as error:
             raise DataError(f"{location} is no zip file, or a truncated one") from error
         self._prefix = self._find_prefix()
+        self._starts: dict[str, int] = {}
 
     def _find_prefix(self) -> str:
         """The folder inside the zip that holds the record: zips are made with and without one."""
@@ -95,27 +105,49 @@ class ZipFiles:
 
     def read(self, name: str) -> bytes:
         """See `Files`."""
+        info = self._info(name)
         try:
-            return self._zip.read(self._prefix + name)
-        except KeyError as error:
-            raise FileNotFoundError(name) from error
-        except (zipfile.BadZipFile, NotImplementedError) as error:
+            with self._lock:
+                return self._zip.read(info)
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
             raise OSError(f"{name} in {self.location} is damaged ({error})") from error
 
     def spans(self, name: str, spans: Sequence[Span]) -> list[bytes]:
         """See `Files`."""
+        info = self._info(name)
+        if info.compress_type != zipfile.ZIP_STORED:
+            data = self.read(name)
+            return [data[start:stop] for start, stop in spans]
+        first = self._start(info)
+        size = info.file_size
+        return self._raw([(first + min(a, size), first + min(b, size)) for a, b in spans])
+
+    def _info(self, name: str) -> zipfile.ZipInfo:
         try:
-            with self._zip.open(self._prefix + name) as file:
-                return [self._piece(file, start, stop) for start, stop in spans]
+            return self._zip.getinfo(self._prefix + name)
         except KeyError as error:
             raise FileNotFoundError(name) from error
-        except (zipfile.BadZipFile, NotImplementedError) as error:
-            raise OSError(f"{name} in {self.location} is damaged ({error})") from error
 
-    @staticmethod
-    def _piece(file: Any, start: int, stop: int) -> bytes:
-        file.seek(start)
-        data: bytes = file.read(stop - start)
+    def _start(self, info: zipfile.ZipInfo) -> int:
+        """Where the bytes of a stored file begin: after its own header and two names in that."""
+        if info.filename not in self._starts:
+            header = self._raw([(info.header_offset, info.header_offset + _ZIP_HEADER)])[0]
+            if len(header) != _ZIP_HEADER or header[:4] != b"PK\x03\x04":
+                raise OSError(f"the header of {info.filename} in {self.location} is damaged")
+            lengths = struct.unpack("<2H", header[26:30])
+            self._starts[info.filename] = info.header_offset + _ZIP_HEADER + sum(lengths)
+        return self._starts[info.filename]
+
+    def _raw(self, spans: Sequence[Span]) -> list[bytes]:
+        """Bytes of the zip itself."""
+        if self._path is not None:
+            return LocalFiles(self._path.parent).spans(self._path.name, spans)
+        with self._lock:
+            return [self._piece(start, stop) for start, stop in spans]
+
+    def _piece(self, start: int, stop: int) -> bytes:
+        self._file.seek(start)
+        data: bytes = self._file.read(stop - start)
         return data
 
     def names(self) -> list[str]:
@@ -125,9 +157,9 @@ class ZipFiles:
         return sorted(n[size:] for n in names if n.startswith(self._prefix) and not n.endswith("/"))
 
     def close(self) -> None:
-        """Close the zip, and the file below it if it was opened here."""
+        """Close the zip, and the file below it if it is one."""
         self._zip.close()
-        if hasattr(self._file, "close"):
+        if self._path is None:
             self._file.close()
 
 
@@ -160,7 +192,7 @@ class UrlFiles:
             pieces = [self._system.cat_file(path, start=starts[0], end=stops[0])]
             if len(pieces[0]) > stops[0] - starts[0]:
                 self._whole = (name, bytes(pieces[0]))
-                return self.spans(name, spans)
+                return [self._whole[1][start:stop] for start, stop in spans]
             rest = [path] * (len(spans) - 1)
             if rest:
                 pieces += self._system.cat_ranges(rest, starts[1:], stops[1:], on_error="raise")
@@ -256,7 +288,7 @@ def read_record(files: Files) -> bytes:
     except FileNotFoundError:
         what = "no store of zifbench (it has no commit.json)"
     except OSError as error:
-        raise DataError(f"{files.location} cannot be read: {error}") from error
+        raise DataError(str(error)) from error
     try:
         files.read(ZARR_FILE)
     except OSError:

@@ -91,6 +91,10 @@ class Store:
                 raise unknown_name(f"trajectory of {self.location}", name, self.trajectories)
         return [self.trajectories[name].read(rows) for name, rows in wanted.items()]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Other processes (workers that load data) open the same state again."""
+        return _reopened, (self.location, self.commit)
+
     def close(self) -> None:
         """Release open files."""
         self._files.close()
@@ -123,6 +127,7 @@ class Trajectory:
 
     def __init__(self, files: Files, record: TrajectoryRecord) -> None:
         self.record = record
+        self._location = files.location
         self.name = record.name
         self.source = f"{files.location}/{record.name}"
         self.numbers = np.array(record.numbers, dtype=np.int64)
@@ -138,6 +143,10 @@ class Trajectory:
         self.arrays: Mapping[str, npt.NDArray[Any]] = _LazyArrays(
             {name: self.readers[f"array {name}"] for name in record.arrays}
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As that of `Store`."""
+        return _reopened_trajectory, (self._location, self.record)
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -239,3 +248,11 @@ class _LazyArrays(Mapping[str, npt.NDArray[Any]]):
 
     def __len__(self) -> int:
         return len(self._readers)
+
+
+def _reopened(location: str, commit: Commit) -> Store:
+    return Store(resolve(location), commit)
+
+
+def _reopened_trajectory(location: str, record: TrajectoryRecord) -> Trajectory:
+    return Trajectory(resolve(location), record)

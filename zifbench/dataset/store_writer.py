@@ -34,6 +34,7 @@ from zifbench.dataset.store_layout import (
     safe_name,
 )
 from zifbench.errors import DataError, unknown_name
+from zifbench.files import printable
 from zifbench.frames import Frames
 
 # Beyond this, a position in float32 would be off by more than 7.6e-6 Å; see `store.py`.
@@ -433,6 +434,9 @@ class TrajectoryWriter:
                 f"{frames.source} has no label {key!r}, which trajectory {self.name!r} of "
                 f"{self._store.path} stores for all frames"
             )
+        for row, text in enumerate(frames.labels[key]):
+            if text != printable(text):
+                raise DataError(f"label {key!r} is no valid text in {frames.where(row)}")
         return list(frames.labels[key])
 
     def _check_usable(self) -> None:

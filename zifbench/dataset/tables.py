@@ -30,12 +30,12 @@ def format_bytes(n: float) -> str:
 
 def show_info(content: Mapping[str, Any]) -> None:
     """What `describe` found."""
+    console.out.print(f"{content['location']}: version {content['version']}", soft_wrap=True)
     share = content["stored_bytes"] / max(1, content["float64_bytes"])
     console.show_rows(
-        content["location"],
+        "",
         ["", ""],
         [
-            ["version", content["version"]],
             ["frames", content["n_frames"]],
             ["trajectories", len(content["trajectories"])],
             [
@@ -88,7 +88,8 @@ def show_verification(result: Verification, version: str) -> None:
     if len(result.strangers) > _STRANGERS_SHOWN:
         console.say("yellow", "not part of the store", f"{len(result.strangers)} files in all")
     if not result.damage:
-        console.say("green", "sound", f"{result.n_frames} frames, version {version}")
+        line = f"sound: {result.n_frames} frames, version {version}"
+        console.out.print(line, style="green", soft_wrap=True)
 
 
 def show_difference(result: Difference) -> None:

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 from pathlib import Path
-
-import platformdirs
 
 from zifbench.bundled import BUNDLED_MODELS
 from zifbench.errors import ResultError, UntrustedModelError
-from zifbench.files import write_text_atomically
+from zifbench.files import config_directory, write_text_atomically
 from zifbench.potentials.formats import ModelFormat
-
-CONFIG_VARIABLE = "ZIFBENCH_CONFIG_DIR"
 
 
 def trust_file() -> Path:
     """Where trusted digests are kept; `ZIFBENCH_CONFIG_DIR` moves it."""
-    directory = os.environ.get(CONFIG_VARIABLE) or platformdirs.user_config_dir("zifbench")
-    return Path(directory) / "trusted.json"
+    return config_directory() / "trusted.json"
 
 
 def trusted_models() -> dict[str, dict[str, str]]:

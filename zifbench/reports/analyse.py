@@ -21,11 +21,11 @@ from zifbench.analysis.observables import OBSERVABLES, Settings
 from zifbench.analysis.runs import Advance, Run, RunObservation, observe
 from zifbench.ase_io import read_frames
 from zifbench.benchmark.provenance import collect_provenance
-from zifbench.benchmark.run import Progress, no_progress
 from zifbench.bundled import BUNDLED_DATA
 from zifbench.errors import DataError, ResultError
 from zifbench.files import printable, write_text_atomically
 from zifbench.frames import FloatArray
+from zifbench.progress import Progress, no_progress
 from zifbench.reports.page import REPORT_FILE, write_analysis_page
 from zifbench.reports.record import (
     ANALYSIS_FILE,

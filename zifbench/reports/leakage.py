@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from zifbench.benchmark.provenance import collect_provenance
-from zifbench.benchmark.run import Progress, no_progress
 from zifbench.dataset.manifest import Split
 from zifbench.dataset.store import Store
 from zifbench.errors import ResultError, unknown_name
 from zifbench.files import write_text_atomically
 from zifbench.frames import FloatArray
 from zifbench.pages import write_page
+from zifbench.progress import Progress, no_progress
 from zifbench.reports.leakage_figures import draw_distances, draw_energies, energies_of_split
 from zifbench.reports.leakage_record import LEAKAGE_FILE, TABLE_FILE, Distances, Leakage
 from zifbench.reports.leakage_search import Neighbours, search_by_structure, search_in_time

@@ -1,4 +1,4 @@
-"""The one way in which this room compiles its loops."""
+"""The one way in which loops are compiled."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 INNER = """
-from zifbench.analysis.jit import jit
+from zifbench.jit import jit
 
 @jit
 def inner(x: int) -> int:
@@ -17,7 +17,7 @@ def inner(x: int) -> int:
 """
 OUTER = """
 from inner import inner
-from zifbench.analysis.jit import jit
+from zifbench.jit import jit
 
 @jit
 def outer(x: int) -> int:

@@ -1,0 +1,1 @@
+"""Readers of raw files: each gives trajectories as a stream of `Frames` in our units and signs."""

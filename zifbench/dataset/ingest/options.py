@@ -1,0 +1,88 @@
+"""What the command line says about the input, parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from zifbench.dataset.ingest.source import Options
+from zifbench.errors import DataError, unknown_name
+
+# Checks that may fail on input that somebody wants all the same.
+CHECKS = (
+    "acceleration",
+    "degrees-of-freedom",
+    "energy-energies",
+    "energy-forces",
+    "energy-velocities",
+    "kinetic-temperature",
+    "stress-symmetric",
+    "thermostat",
+    "time-cell",
+    "time-energies",
+    "time-forces",
+    "time-step",
+    "time-stress",
+    "time-velocities",
+    "velocities",
+    "volume",
+)
+
+
+def parse_options(
+    *,
+    name: str | None,
+    keep: str,
+    masses: Sequence[str],
+    skip_checks: Sequence[str],
+    attributes: Sequence[str],
+    state: str | None,
+    temperature_K: float | None,
+) -> Options:
+    """Options from what was typed.
+
+    Raises:
+        DataError: a mass or an attribute that is not KEY=VALUE.
+        UnknownNameError: no such rule or check.
+    """
+    if keep not in ("first", "last"):
+        raise unknown_name("rule for --keep", keep, ["first", "last"])
+    for check in skip_checks:
+        if check not in CHECKS:
+            raise unknown_name("check", check, CHECKS)
+    found: dict[str, Any] = {key: _number_or_text(value) for key, value in map(_pair, attributes)}
+    if state is not None:
+        found["state"] = state
+    if temperature_K is not None:
+        found["temperature_K"] = temperature_K
+    return Options(
+        name=name,
+        keep="first" if keep == "first" else "last",
+        masses={symbol: _mass(symbol, value) for symbol, value in map(_pair, masses)},
+        skip_checks=frozenset(skip_checks),
+        attributes=found,
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise DataError(f"{text!r}: wanted KEY=VALUE")
+    return key, value
+
+
+def _mass(symbol: str, value: str) -> float:
+    try:
+        mass = float(value)
+    except ValueError:
+        mass = 0.0
+    if not 0 < mass < 1000:
+        raise DataError(f"mass {value!r} of {symbol}: wanted a number of amu, as in H=2.014101777")
+    return mass
+
+
+def _number_or_text(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return value
