@@ -20,7 +20,7 @@ from zifbench.files import printable
 from zifbench.frames import FloatArray, Frames
 
 # Text keys of `Atoms.info` that describe the whole set and not one frame.
-_SET_KEYS = frozenset({"level_of_theory", "licence", "license", "citation"})
+_SET_KEYS = frozenset({"level_of_theory", "licence", "license", "citation", "stress_components"})
 _ARRAY_KEYS = ("step", "time_fs")
 _ASE_TIME_FS = 1.0 / ase.units.fs  # ASE's unit of time in fs
 # Suffixes that ASE does not know; its reader takes the elements from the masses.

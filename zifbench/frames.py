@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+# Value of the entry `stress_components` of `info` where only the trace of the stress is the
+# potential's: CP2K's MD stress without the velocities that would take all of its kinetic part away.
+MEAN_STRESS_ONLY = "mean pressure exact; deviator kinetic-contaminated"
 # Arrays with one entry a frame; slicing, concatenation and digests walk this table.
 _PER_FRAME = ("positions", "cell", "energy", "forces", "stress", "velocities", "step", "time_fs")
 
@@ -47,7 +50,7 @@ class Frames:
         step: MD step number, shape (T,), or None.
         time_fs: Time in fs, shape (T,), or None.
         labels: Text that differs from frame to frame (`name`, `phase`, …): key -> T strings.
-        info: Text that holds for all frames (`level_of_theory`, …).
+        info: Text that holds for all frames (`level_of_theory`, `stress_components`, …).
         source: Where the frames come from, for messages.
         source_index: Number of each frame in its source, shape (T,), for messages.
     """

@@ -17,6 +17,7 @@ from zifbench.benchmark.accuracy import (
     join_errors,
 )
 from zifbench.errors import DataError
+from zifbench.frames import MEAN_STRESS_ONLY
 from zifbench.potentials.core import Prediction, compute
 from zifbench.potentials.loading import load_potential
 
@@ -156,6 +157,14 @@ def test_a_stress_without_diagonal_gives_no_pressure(make_frames):
     }
     assert "stress_mae" in quantities
     assert "pressure_bias" not in quantities
+
+
+def test_a_stress_whose_trace_alone_is_right_gives_the_pressure_only(make_frames):
+    frames = dataclasses.replace(make_frames(5), info={"stress_components": MEAN_STRESS_ONLY})
+    errors = errors_of(frames, predict(frames, stress=0.001))
+    found = {m.quantity: m for m in accuracy_measurements(errors, seed=0) if not m.subset}
+    assert "stress_mae" not in found and "pressure_bias" in found
+    assert any("30 of 30 stress comp" in gap for gap in accuracy_gaps(errors, has_stress=True))
 
 
 def test_missing_labels_are_counted(make_frames):

@@ -24,7 +24,7 @@ from zifbench.dataset.fetch import Fetcher, checked_mirrors, default_mirrors, fe
 from zifbench.dataset.web import Patience
 from zifbench.errors import DataError, DownloadError, NotPublishedError, UnknownNameError
 
-QUICK = Manner(patience=Patience(attempts=2, first_wait_s=0.01, connect_s=0.5, silence_s=0.5))
+QUICK = Manner(patience=Patience(attempts=2, first_wait_s=0.01))
 KNOWN, UNKNOWN = b"published\n" * 50, b"nobody knows\n"
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from zifbench.analysis.bootstrap import FEW_SAMPLES, bootstrap_ratio
 from zifbench.benchmark.result import Measurement, Outlier
 from zifbench.errors import DataError
-from zifbench.frames import FloatArray, Frames, IntArray
+from zifbench.frames import MEAN_STRESS_ONLY, FloatArray, Frames, IntArray
 from zifbench.potentials.core import Prediction
 from zifbench.units import EV_PER_A3_IN_MPA, MEV_PER_EV
 
@@ -135,7 +135,8 @@ def _stress_sums(frames: Frames, prediction: Prediction) -> dict[str, FloatArray
         return dict.fromkeys(_STRESS_SUMS, np.zeros(t)) | {"pressure": np.full(t, np.nan)}
     difference = prediction.stress - frames.stress
     upper = difference[:, _UPPER[0], _UPPER[1]]
-    given = np.isfinite(upper)
+    only_mean = MEAN_STRESS_ONLY in frames.info.get("stress_components", "")
+    given = np.isfinite(upper) & (not only_mean)
     upper = np.where(given, upper, 0.0)
     pressure = -np.trace(difference, axis1=1, axis2=2) / 3
     sums = (np.abs(upper).sum(1), (upper**2).sum(1), given.sum(1).astype(float))

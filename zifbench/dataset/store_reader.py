@@ -19,7 +19,7 @@ from zifbench.frames import FloatArray, Frames, IntArray
 Index = int | slice | Sequence[int] | IntArray
 CHUNK_FRAMES = 512
 # Text of a trajectory that `Frames.info` carries too.
-_INFO_KEYS = ("level_of_theory", "licence", "citation")
+_INFO_KEYS = ("level_of_theory", "licence", "citation", "stress_components")
 _ALWAYS = ("positions", "cell")
 
 

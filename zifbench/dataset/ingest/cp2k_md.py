@@ -40,7 +40,7 @@ from zifbench.dataset.ingest.join import Joined, Rows, join_on_step
 from zifbench.dataset.ingest.source import Check, IngestReport, Options, ranges
 from zifbench.errors import DataError
 from zifbench.files import printable
-from zifbench.frames import FloatArray, Frames, IntArray
+from zifbench.frames import MEAN_STRESS_ONLY, FloatArray, Frames, IntArray
 from zifbench.units import (
     BAR_IN_EV_PER_A3,
     BOHR_PER_AU_TIME_IN_A_PER_FS,
@@ -49,7 +49,6 @@ from zifbench.units import (
 )
 
 ALL_COMPONENTS = "all"
-CONTAMINATED = "mean pressure exact; deviator kinetic-contaminated"
 _CHUNK_BYTES = 1 << 23  # text of one file that is read at once
 _UNITS = {
     "positions": 1.0,
@@ -384,7 +383,7 @@ def _components(run: Run, frame_files: Mapping[str, FrameFile], report: IngestRe
             "stress left out: without .ener and velocities its kinetic part is not known"
         )
         return None
-    words = ALL_COMPONENTS if "velocities" in frame_files else CONTAMINATED
+    words = ALL_COMPONENTS if "velocities" in frame_files else MEAN_STRESS_ONLY
     off_diagonal = run.stress_bar[:, ~np.eye(3, dtype=bool)]
     if not off_diagonal.any():
         report.notes.append("off-diagonal stress is zero in every frame: not computed, not stored")
