@@ -289,6 +289,7 @@ def test_the_card_says_whose_data_it_is(store, split, tmp_path, offline):
         store.version,
         "random with seed 0: train 20, test 10, validation 5",
         "| `forces` | eV/Å |",
+        "| components of the stress | all |",
         "20 for train, 5 for validation, 10 for test",
         "path: data/train-*.parquet",
         "size_categories:\n- n<1K",
@@ -306,6 +307,7 @@ def test_the_record_beside_the_files(store, split, tmp_path):
     assert record["split"]["name"] == "random-0"
     assert record["subsets"] == {"test": 10}
     assert record["licence"] == ["CC-BY-4.0"]
+    assert record["stress_components"] == ["all"]
     assert record["units"]["stress"] == "eV/Å³"
     assert record["files"] == {"test.npz": (tmp_path / "out" / "test.npz").stat().st_size}
 

@@ -156,6 +156,7 @@ def _record(selection: Selection, file_format: str, directory: Path) -> dict[str
         "licence": selection.collected("licence"),
         "citation": selection.collected("citation"),
         "level_of_theory": selection.collected("level_of_theory"),
+        "stress_components": selection.collected("stress_components"),
         "files": {str(p.relative_to(directory)): p.stat().st_size for p in files},
         "provenance": {
             "zifbench": __version__,
