@@ -20,8 +20,6 @@ from zifbench.frames import FloatArray, IntArray
 if TYPE_CHECKING:
     from zifbench.dataset.store import Store, Trajectory
 
-_LABEL_CHUNK = 4096  # frames read at once for their labels
-
 
 @dataclass(frozen=True, eq=False)
 class PoolTrajectory:
@@ -149,11 +147,9 @@ def _pooled(trajectory: Trajectory, labels: Sequence[str]) -> PoolTrajectory:
 
 
 def _labels(trajectory: Trajectory, keys: Sequence[str]) -> dict[str, list[str]]:
-    texts: dict[str, list[str]] = {key: [] for key in keys}
-    for frames in trajectory.chunks(_LABEL_CHUNK, fields=("labels",)):
-        for key, column in texts.items():
-            column += frames.labels[key]
-    return texts
+    """Labels of all frames; read by themselves, as `Trajectory.read` brings positions too."""
+    rows = np.arange(len(trajectory))
+    return {key: list(trajectory.readers[f"label {key}"].rows(rows)) for key in keys}
 
 
 def _formula(numbers: IntArray) -> str:

@@ -51,7 +51,8 @@ class StoreDataset:
     """One subset of a split; a sample is a dictionary of arrays.
 
     `numbers` (N,), `pbc` (3,) and of the fields asked for `positions`, `forces`, `velocities`
-    (N, 3), `cell`, `stress` (3, 3), `energy`, `step`, `time_fs` (). Units as in `Frames`.
+    (N, 3), `cell`, `stress` (3, 3), `energy`, `step`, `time_fs` (). Units as in `Frames`. Before
+    training on stresses, look at the attribute `stress_components` of the trajectories.
 
     Args:
         location: The store, as `open_store` takes it.
