@@ -46,7 +46,8 @@ from __future__ import annotations
 from zifbench.dataset.array_reader import DamageError
 from zifbench.dataset.store_layout import STORE_SCHEMA
 from zifbench.dataset.store_reader import Store, Trajectory, open_store
-from zifbench.dataset.store_writer import StoreWriter, TrajectoryWriter, write_store
+from zifbench.dataset.store_writer import StoreWriter, write_store
+from zifbench.dataset.trajectory_writer import TrajectoryWriter
 
 __all__ = [
     "STORE_SCHEMA",
