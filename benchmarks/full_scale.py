@@ -56,7 +56,7 @@ print(time.perf_counter() - start)
 FLAT_HISTOGRAM = """
 import sys, time, numpy as np
 from zifbench.dataset.store import open_store
-from zifbench.dataset.splits import make_split
+from zifbench.dataset.splits.generators import make_split
 store = open_store(sys.argv[1])
 start = time.perf_counter()
 made = make_split(store, "flat-histogram", seed=0, train=2500, test=200)

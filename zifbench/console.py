@@ -15,7 +15,7 @@ from zifbench.formatting import format_bytes, format_interval, format_value
 
 if TYPE_CHECKING:
     from zifbench.benchmark.result import Measurement, Result
-    from zifbench.dataset.fetch import Fetched
+    from zifbench.dataset.assets.fetch import Fetched
     from zifbench.leaderboard.entries import Entry
     from zifbench.reports.leakage_record import Leakage
     from zifbench.reports.record import Analysis

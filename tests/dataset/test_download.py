@@ -16,10 +16,10 @@ import pytest
 
 import zifbench
 from tests.dataset.server import Server
-from zifbench.dataset import courier
-from zifbench.dataset import download as downloading
-from zifbench.dataset.download import Manner, Wanted, copy, download
-from zifbench.dataset.web import Patience
+from zifbench.dataset.assets import courier
+from zifbench.dataset.assets import download as downloading
+from zifbench.dataset.assets.download import Manner, Wanted, copy, download
+from zifbench.dataset.assets.web import Patience
 from zifbench.errors import DownloadError, NotPublishedError
 
 # Connections break after whole blocks of 64 kB here: less than one may be lost.
@@ -301,7 +301,7 @@ def test_wrong_copy_keeps_nothing(wanted: Wanted, tmp_path: Path, content: bytes
 CHILD = """
 import sys
 from pathlib import Path
-from zifbench.dataset.download import Manner, Wanted, download
+from zifbench.dataset.assets.download import Manner, Wanted, download
 url, target, size, checksum = sys.argv[1:]
 download(Wanted("file.bin", Path(target), int(size), checksum), url, Manner())
 """

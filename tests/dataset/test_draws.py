@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from zifbench.dataset.draws import (
+from zifbench.dataset.splits.draws import (
     RandomKeys,
     bin_numbers,
     histogram_edges,

@@ -16,7 +16,7 @@ from zifbench.ase_io import read_frames
 from zifbench.dataset.export import run as export_run
 from zifbench.dataset.export.run import EXPORT_FILE, FORMATS, export, is_export
 from zifbench.dataset.export.selection import select
-from zifbench.dataset.splits import make_split
+from zifbench.dataset.splits.generators import make_split
 from zifbench.dataset.store import open_store
 from zifbench.errors import DataError, ResultError, UnknownNameError
 from zifbench.frames import Frames

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.dataset.conftest import all_bytes, full_frames
 from zifbench.dataset.store import StoreWriter, open_store, write_store
-from zifbench.dataset.store_layout import FIELDS, safe_name
+from zifbench.dataset.store.layout import FIELDS, safe_name
 from zifbench.errors import DataError, UnknownNameError
 from zifbench.frames import concatenate
 
@@ -165,8 +165,8 @@ def test_version_depends_on_content_alone(tmp_path, make_frames, monkeypatch):
     """Not on the sizes of the pieces, nor on provenance; but on every value and attribute."""
     frames = full_frames(make_frames, 20)
     one = write_store(tmp_path / "1", {"a": frames}, attributes={"provenance": {"when": "now"}})
-    monkeypatch.setattr("zifbench.dataset.store_layout._CHUNK_ROWS", 4)
-    monkeypatch.setattr("zifbench.dataset.store_layout._SHARD_ROWS", 8)
+    monkeypatch.setattr("zifbench.dataset.store.layout._CHUNK_ROWS", 4)
+    monkeypatch.setattr("zifbench.dataset.store.layout._SHARD_ROWS", 8)
     assert write_store(tmp_path / "2", {"a": frames}) == one
     others = {
         "attribute": {"attributes": {"licence": "MIT"}, "trajectories": {"a": frames}},

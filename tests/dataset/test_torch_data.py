@@ -11,7 +11,7 @@ import pytest
 
 from tests.dataset.stores import ABOUT, series, two_liquids, write_store
 from zifbench.dataset import torch_data
-from zifbench.dataset.splits import make_split, write_split
+from zifbench.dataset.splits.generators import make_split, write_split
 from zifbench.dataset.store import open_store
 from zifbench.dataset.torch_data import StoreDataset, join_atoms
 from zifbench.errors import DataError, UnknownNameError

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zifbench.dataset.manifest import Split, load_split
+from zifbench.dataset.splits.manifest import Split, load_split
 from zifbench.dataset.store import Store, open_store
 from zifbench.errors import DataError
 from zifbench.frames import Frames, IntArray

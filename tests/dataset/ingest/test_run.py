@@ -20,7 +20,7 @@ from zifbench.dataset.ingest.formats import open_source
 from zifbench.dataset.ingest.run import NET_FORCE, ingest, report_path
 from zifbench.dataset.ingest.source import Options
 from zifbench.dataset.store import open_store
-from zifbench.dataset.verify import verify
+from zifbench.dataset.store.verify import verify
 from zifbench.errors import DataError, UnknownNameError
 from zifbench.frames import Frames
 from zifbench.units import HARTREE_PER_BOHR_IN_EV_PER_A

@@ -32,7 +32,7 @@ from zifbench.files import write_text_atomically
 from zifbench.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from zifbench.dataset.manifest import Split
+    from zifbench.dataset.splits.manifest import Split
 
 EXPORT_SCHEMA = 1
 EXPORT_FILE = "export.json"

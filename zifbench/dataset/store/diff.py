@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zifbench.dataset.commit import UNVERSIONED, ArrayRecord, TrajectoryRecord
-from zifbench.dataset.store_layout import BLOCK_ROWS
-from zifbench.dataset.store_reader import Store, Trajectory
+from zifbench.dataset.store.commit import UNVERSIONED, ArrayRecord, TrajectoryRecord
+from zifbench.dataset.store.layout import BLOCK_ROWS
+from zifbench.dataset.store.reader import Store, Trajectory
 
 _ATOMS = ("numbers", "masses", "pbc")
 _KINDS = ("fields", "labels", "arrays")

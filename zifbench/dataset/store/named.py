@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from zifbench.dataset.locations import is_url
-from zifbench.dataset.manifest import load_split
+from zifbench.dataset.splits.manifest import load_split
 from zifbench.dataset.store import Store, Trajectory, open_store
-from zifbench.dataset.store_layout import COMMIT_FILE
+from zifbench.dataset.store.layout import COMMIT_FILE
+from zifbench.dataset.store.locations import is_url
 from zifbench.errors import DataError, unknown_name
 from zifbench.frames import Frames, IntArray
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zifbench.dataset.cp2k_single_point import (
+from zifbench.dataset.label.cp2k import (
     PAPER,
     WAVE_FUNCTION_FILE,
     Settings,

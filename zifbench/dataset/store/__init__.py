@@ -43,11 +43,11 @@ atomically is enough for one writer that appends.
 
 from __future__ import annotations
 
-from zifbench.dataset.array_reader import DamageError
-from zifbench.dataset.store_layout import STORE_SCHEMA
-from zifbench.dataset.store_reader import Store, Trajectory, open_store
-from zifbench.dataset.store_writer import StoreWriter, write_store
-from zifbench.dataset.trajectory_writer import TrajectoryWriter
+from zifbench.dataset.store.array_reader import DamageError
+from zifbench.dataset.store.layout import STORE_SCHEMA
+from zifbench.dataset.store.reader import Store, Trajectory, open_store
+from zifbench.dataset.store.trajectory_writer import TrajectoryWriter
+from zifbench.dataset.store.writer import StoreWriter, write_store
 
 __all__ = [
     "STORE_SCHEMA",

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from zifbench import console
-from zifbench.dataset.diff import Difference
-from zifbench.dataset.verify import Verification
+from zifbench.dataset.store.diff import Difference
+from zifbench.dataset.store.verify import Verification
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 # Attributes that people look for first; all others follow.

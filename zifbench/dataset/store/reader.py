@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zifbench.dataset.array_reader import ArrayReader
-from zifbench.dataset.commit import Commit, TrajectoryRecord, parse_commit
-from zifbench.dataset.locations import Files, read_record, resolve
+from zifbench.dataset.store.array_reader import ArrayReader
+from zifbench.dataset.store.commit import Commit, TrajectoryRecord, parse_commit
+from zifbench.dataset.store.locations import Files, read_record, resolve
 from zifbench.errors import DataError, unknown_name
 from zifbench.frames import FloatArray, Frames, IntArray
 

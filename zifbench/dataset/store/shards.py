@@ -23,7 +23,7 @@ from numcodecs import blosc
 from numcodecs.zstd import compress as zstd_compress
 from numcodecs.zstd import decompress as zstd_decompress
 
-from zifbench.dataset.store_layout import BLOCK_ROWS, STRING, ArrayLayout
+from zifbench.dataset.store.layout import BLOCK_ROWS, STRING, ArrayLayout
 
 Rows = npt.NDArray[Any] | list[str]
 _CRC_BYTES = 4

@@ -6,9 +6,9 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from zifbench.dataset.locations import LocalFiles
 from zifbench.dataset.store import open_store
-from zifbench.dataset.store_layout import LOCK_FILE
+from zifbench.dataset.store.layout import LOCK_FILE
+from zifbench.dataset.store.locations import LocalFiles
 from zifbench.errors import DataError
 
 # The least date that zip knows: equal stores give equal zips.

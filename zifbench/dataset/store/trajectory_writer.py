@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from zifbench.dataset.array_writer import ArrayWriter
-from zifbench.dataset.commit import ArrayRecord, TrajectoryRecord
-from zifbench.dataset.shards import Rows, block_digests
-from zifbench.dataset.store_layout import ArrayLayout, canonical, extra_layout
+from zifbench.dataset.store.array_writer import ArrayWriter
+from zifbench.dataset.store.commit import ArrayRecord, TrajectoryRecord
+from zifbench.dataset.store.layout import ArrayLayout, canonical, extra_layout
+from zifbench.dataset.store.shards import Rows, block_digests
 from zifbench.errors import DataError
 from zifbench.files import printable
 from zifbench.frames import Frames
 
 if TYPE_CHECKING:
-    from zifbench.dataset.store_writer import StoreWriter
+    from zifbench.dataset.store.writer import StoreWriter
 
 # Beyond this, a position in float32 would be off by more than 7.6e-6 Å; see `store.py`.
 _FLOAT32_POSITION_A = 256.0

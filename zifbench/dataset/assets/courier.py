@@ -16,7 +16,15 @@ from typing import Any, BinaryIO
 
 import requests
 
-from zifbench.dataset.web import Note, PassingError, Patience, blocks, ignore, open_url, patiently
+from zifbench.dataset.assets.web import (
+    Note,
+    PassingError,
+    Patience,
+    blocks,
+    ignore,
+    open_url,
+    patiently,
+)
 from zifbench.errors import DownloadError
 from zifbench.files import write_text_atomically
 from zifbench.formatting import format_bytes

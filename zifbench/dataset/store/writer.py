@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy.typing as npt
 
-from zifbench.dataset.array_writer import flush_folder, write_durably
-from zifbench.dataset.commit import ArrayRecord, Commit, TrajectoryRecord, parse_commit
-from zifbench.dataset.locations import LocalFiles, read_record
-from zifbench.dataset.store_layout import (
+from zifbench.dataset.store.array_writer import flush_folder, write_durably
+from zifbench.dataset.store.commit import ArrayRecord, Commit, TrajectoryRecord, parse_commit
+from zifbench.dataset.store.layout import (
     COMMIT_FILE,
     FIELDS,
     LOCK_FILE,
@@ -27,7 +26,8 @@ from zifbench.dataset.store_layout import (
     label_layout,
     safe_name,
 )
-from zifbench.dataset.trajectory_writer import TrajectoryWriter, merged_attributes
+from zifbench.dataset.store.locations import LocalFiles, read_record
+from zifbench.dataset.store.trajectory_writer import TrajectoryWriter, merged_attributes
 from zifbench.errors import DataError, unknown_name
 from zifbench.frames import Frames
 

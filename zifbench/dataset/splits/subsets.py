@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from zifbench.dataset.draws import RandomKeys, smallest
+from zifbench.dataset.splits.draws import RandomKeys, smallest
 from zifbench.errors import DataError
 from zifbench.frames import IntArray
 

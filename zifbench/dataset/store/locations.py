@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from zifbench.dataset.store_layout import COMMIT_FILE, ZARR_FILE
+from zifbench.dataset.store.layout import COMMIT_FILE, ZARR_FILE
 from zifbench.errors import DataError, MissingDependencyError
 
 Span = tuple[int, int]  # first byte, and the one after the last

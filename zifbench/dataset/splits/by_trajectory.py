@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from zifbench.dataset.draws import RandomKeys
-from zifbench.dataset.pool import Pool, PoolTrajectory, attribute_of
-from zifbench.dataset.subsets import SUBSETS, Drawn, draw_counts
+from zifbench.dataset.splits.draws import RandomKeys
+from zifbench.dataset.splits.pool import Pool, PoolTrajectory, attribute_of
+from zifbench.dataset.splits.subsets import SUBSETS, Drawn, draw_counts
 from zifbench.errors import DataError
 from zifbench.frames import IntArray
 

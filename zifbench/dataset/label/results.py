@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from zifbench.dataset.cp2k_single_point import PAPER, Settings
-from zifbench.dataset.label import Labelling, labelled
+from zifbench.dataset.label.cp2k import PAPER, Settings
+from zifbench.dataset.label.jobs import Labelling, labelled
 from zifbench.dataset.store import StoreWriter, open_store
 from zifbench.errors import DataError
 from zifbench.frames import Frames, concatenate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from zifbench.dataset.assets import ArchiveRecord, Asset, Group, Registry
+from zifbench.dataset.assets.registry import ArchiveRecord, Asset, Group, Registry
 from zifbench.files import cache_directory
 
 

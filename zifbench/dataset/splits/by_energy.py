@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zifbench.dataset.draws import (
+from zifbench.dataset.splits.draws import (
     RandomKeys,
     bin_numbers,
     histogram_edges,
     one_of_each_bin,
     smallest,
 )
-from zifbench.dataset.pool import Pool
-from zifbench.dataset.subsets import Drawn, check_count
+from zifbench.dataset.splits.pool import Pool
+from zifbench.dataset.splits.subsets import Drawn, check_count
 from zifbench.errors import DataError
 from zifbench.frames import IntArray
 

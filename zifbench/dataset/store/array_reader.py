@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from zifbench.dataset.commit import ArrayRecord
-from zifbench.dataset.locations import Files
-from zifbench.dataset.shards import (
+from zifbench.dataset.store.commit import ArrayRecord
+from zifbench.dataset.store.layout import STRING
+from zifbench.dataset.store.locations import Files
+from zifbench.dataset.store.shards import (
     ChunkError,
     Rows,
     decode_chunk,
     index_bytes,
     parse_index,
 )
-from zifbench.dataset.store_layout import STRING
 from zifbench.errors import DataError
 from zifbench.frames import IntArray
 

@@ -69,7 +69,7 @@ class Split:
 
     Attributes:
         name: What it is called.
-        generator: How it was made; see `zifbench.dataset.splits.GENERATORS`.
+        generator: How it was made; see `zifbench.dataset.splits.generators.GENERATORS`.
         seed: Of its random draws.
         parameters: Of the generator.
         store: Which store it belongs to.

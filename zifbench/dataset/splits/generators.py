@@ -15,13 +15,13 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from zifbench import __version__
-from zifbench.dataset.draws import KEYS, RandomKeys
-from zifbench.dataset.energy_splits import FlatHistogram, Random, flat_histogram, random_split
-from zifbench.dataset.manifest import Split, StoreName, load_split, write_split
-from zifbench.dataset.pool import Pool, pool_of
-from zifbench.dataset.subsets import SUBSETS, Drawn
-from zifbench.dataset.time_blocks import Blocked, blocked
-from zifbench.dataset.trajectory_splits import ByLabel, LeaveStateOut, by_label, leave_state_out
+from zifbench.dataset.splits.by_energy import FlatHistogram, Random, flat_histogram, random_split
+from zifbench.dataset.splits.by_time import Blocked, blocked
+from zifbench.dataset.splits.by_trajectory import ByLabel, LeaveStateOut, by_label, leave_state_out
+from zifbench.dataset.splits.draws import KEYS, RandomKeys
+from zifbench.dataset.splits.manifest import Split, StoreName, load_split, write_split
+from zifbench.dataset.splits.pool import Pool, pool_of
+from zifbench.dataset.splits.subsets import SUBSETS, Drawn
 from zifbench.errors import DataError, unknown_name
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zifbench.dataset.store_layout import (
+from zifbench.dataset.store.layout import (
     COMMIT_FILE,
     LOCK_FILE,
     STORE_KIND,

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zifbench.dataset.array_reader import ArrayReader, DamageError
-from zifbench.dataset.commit import parse_commit
-from zifbench.dataset.shards import content_bytes
-from zifbench.dataset.store_layout import BLOCK_ROWS, COMMIT_FILE, NEXT_FILE
-from zifbench.dataset.store_reader import Store
+from zifbench.dataset.store.array_reader import ArrayReader, DamageError
+from zifbench.dataset.store.commit import parse_commit
+from zifbench.dataset.store.layout import BLOCK_ROWS, COMMIT_FILE, NEXT_FILE
+from zifbench.dataset.store.reader import Store
+from zifbench.dataset.store.shards import content_bytes
 from zifbench.errors import DataError
 
 

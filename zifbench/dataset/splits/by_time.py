@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zifbench.dataset.draws import RandomKeys
-from zifbench.dataset.pool import Pool, PoolTrajectory
-from zifbench.dataset.subsets import SUBSETS, Drawn, draw_counts
+from zifbench.dataset.splits.draws import RandomKeys
+from zifbench.dataset.splits.pool import Pool, PoolTrajectory
+from zifbench.dataset.splits.subsets import SUBSETS, Drawn, draw_counts
 from zifbench.errors import DataError
 from zifbench.frames import FloatArray, IntArray
 

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from zifbench import __version__
-from zifbench.dataset.assets import ArchiveRecord
+from zifbench.dataset.assets.registry import ArchiveRecord
 from zifbench.errors import DataError
 from zifbench.files import write_text_atomically
 

@@ -8,9 +8,9 @@ import numpy as np
 from ase.formula import Formula
 from ase.symbols import Symbols
 
-from zifbench.dataset.shards import row_bytes
-from zifbench.dataset.store_layout import STORE_SCHEMA
-from zifbench.dataset.store_reader import Store, Trajectory
+from zifbench.dataset.store.layout import STORE_SCHEMA
+from zifbench.dataset.store.reader import Store, Trajectory
+from zifbench.dataset.store.shards import row_bytes
 
 _RANGES = ("energy", "step", "time_fs")
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from zifbench.dataset.checksums import checksum_of
-from zifbench.dataset.courier import Courier, Manner, Wanted, need_room, no_room
+from zifbench.dataset.assets.checksums import checksum_of
+from zifbench.dataset.assets.courier import Courier, Manner, Wanted, need_room, no_room
 from zifbench.errors import DownloadError
 
 __all__ = ["Manner", "Wanted", "copy", "download"]

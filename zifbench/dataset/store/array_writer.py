@@ -12,17 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from zifbench.dataset.array_reader import ArrayReader, DamageError
-from zifbench.dataset.commit import ArrayRecord
-from zifbench.dataset.locations import LocalFiles
-from zifbench.dataset.shards import (
+from zifbench.dataset.store.array_reader import ArrayReader, DamageError
+from zifbench.dataset.store.commit import ArrayRecord
+from zifbench.dataset.store.layout import BLOCK_ROWS
+from zifbench.dataset.store.locations import LocalFiles
+from zifbench.dataset.store.shards import (
     Rows,
     build_shard,
     content_bytes,
     decode_chunk,
     encode_chunk,
 )
-from zifbench.dataset.store_layout import BLOCK_ROWS
 
 
 def write_durably(path: Path, data: bytes) -> None:

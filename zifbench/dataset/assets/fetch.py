@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from zifbench.dataset.assets import ArchiveRecord, Asset, Registry, load_registry
-from zifbench.dataset.checksums import (
+from zifbench.dataset.assets.checksums import (
     checksum_of,
     first_seen,
     first_seen_file,
     matches,
     record_first_seen,
 )
-from zifbench.dataset.download import Manner, Wanted, copy, download
-from zifbench.dataset.unpack import unpack as unpack_zip
-from zifbench.dataset.web import read_json
-from zifbench.dataset.zenodo import (
+from zifbench.dataset.assets.download import Manner, Wanted, copy, download
+from zifbench.dataset.assets.registry import ArchiveRecord, Asset, Registry, load_registry
+from zifbench.dataset.assets.unpack import unpack as unpack_zip
+from zifbench.dataset.assets.web import read_json
+from zifbench.dataset.assets.zenodo import (
     MANIFEST_NAME,
     RecordManifest,
     load_manifest,
