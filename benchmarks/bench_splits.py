@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.dataset.pools import correlated_energies, pool_with
-from zifbench.dataset.draws import RandomKeys
-from zifbench.dataset.energy_splits import FlatHistogram, flat_histogram
+from zifbench.dataset.splits.by_energy import FlatHistogram, flat_histogram
+from zifbench.dataset.splits.draws import RandomKeys
 
 N_FRAMES = 1_189_836
 TRAIN, TEST = 2500, 200

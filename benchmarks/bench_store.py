@@ -208,7 +208,7 @@ def bench_write(benchmark, folder, name):
     title = name.removesuffix(", reference")
     share = size(written(folder, name)) / (RAW * N_FRAMES)
     ending = ", reference" if name.endswith("reference") else ""
-    benchmark.name = f"{title}, {share:.3f} of float64{ending}"
+    benchmark.stats.name = f"{title}, {share:.3f} of float64{ending}"
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -15,7 +15,7 @@ from zifbench.formatting import format_bytes, format_interval, format_value
 
 if TYPE_CHECKING:
     from zifbench.benchmark.result import Measurement, Result
-    from zifbench.dataset.fetch import Fetched
+    from zifbench.dataset.assets.fetch import Fetched
     from zifbench.leaderboard.entries import Entry
     from zifbench.reports.leakage_record import Leakage
     from zifbench.reports.record import Analysis
@@ -217,6 +217,9 @@ def show_leakage(leakage: Leakage) -> None:
         if row.share_within is not None:
             share = f"{100 * row.share_within:.3g} % of the frames are within {row.within:g}"
             say("yellow" if row.share_within else "green", "leakage", f"{share} {row.unit}")
+    if leakage.n_not_compared:
+        why = "no training frame of their trajectory, and none looked at with their atoms and cell"
+        say("yellow", "not compared", f"{leakage.n_not_compared} of {leakage.n_frames}: {why}")
     for note in leakage.notes:
         say("yellow", "note", note)
 

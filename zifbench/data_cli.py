@@ -43,8 +43,8 @@ def fetch(
     from functools import partial
 
     from zifbench import console
-    from zifbench.dataset.download import Manner
-    from zifbench.dataset.fetch import Fetcher, checked_mirrors, default_mirrors
+    from zifbench.dataset.assets.download import Manner
+    from zifbench.dataset.assets.fetch import Fetcher, checked_mirrors, default_mirrors
     from zifbench.files import cache_directory
 
     fetcher = Fetcher(
@@ -63,8 +63,8 @@ def fetch(
 def assets(as_json: Json = False) -> None:
     """List what can be fetched: groups, records, single files."""
     from zifbench import console
-    from zifbench.dataset.assets import load_registry
-    from zifbench.dataset.listing import list_assets
+    from zifbench.dataset.assets.listing import list_assets
+    from zifbench.dataset.assets.registry import load_registry
 
     rows = list_assets(load_registry())
     if as_json:
@@ -103,9 +103,9 @@ def label(
     """
     from zifbench import console
     from zifbench.ase_io import read_frames
-    from zifbench.dataset.cp2k_single_point import find_cp2k
-    from zifbench.dataset.label import plan_jobs, run_jobs
-    from zifbench.dataset.label_store import store_labels, trajectories_of
+    from zifbench.dataset.label.cp2k import find_cp2k
+    from zifbench.dataset.label.jobs import plan_jobs, run_jobs
+    from zifbench.dataset.label.results import store_labels, trajectories_of
 
     frames = [part for file in files for part in read_frames(file)]
     trajectories = trajectories_of(frames, by)
@@ -133,15 +133,15 @@ def label(
 @data.command()
 def info(name: StoreName, as_json: Json = False) -> None:
     """What a store holds: frames, atoms, types, sizes, ranges, licence, version."""
-    from zifbench.dataset.info import describe
     from zifbench.dataset.store import open_store
+    from zifbench.dataset.store.info import describe
 
     with open_store(name) as store:
         content = describe(store)
     if as_json:
         typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
         return
-    from zifbench.dataset.tables import show_info
+    from zifbench.dataset.store.tables import show_info
 
     show_info(content)
 
@@ -151,8 +151,8 @@ def verify(name: StoreName, as_json: Json = False) -> None:
     """Read everything again, and name all damage; exit code 2 if there is any."""
     from zifbench import console
     from zifbench.dataset.store import open_store
-    from zifbench.dataset.verify import n_rows
-    from zifbench.dataset.verify import verify as check
+    from zifbench.dataset.store.verify import n_rows
+    from zifbench.dataset.store.verify import verify as check
 
     with open_store(name) as store, console.progress_bar("verify", n_rows(store)) as advance:
         result = check(store, advance)
@@ -161,7 +161,7 @@ def verify(name: StoreName, as_json: Json = False) -> None:
         content = {"version": version, **dataclasses.asdict(result)}
         typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
     else:
-        from zifbench.dataset.tables import show_verification
+        from zifbench.dataset.store.tables import show_verification
 
         show_verification(result, version)
     if result.damage:
@@ -171,15 +171,15 @@ def verify(name: StoreName, as_json: Json = False) -> None:
 @data.command()
 def diff(old: StoreName, new: StoreName, as_json: Json = False) -> None:
     """What changed from one store to another: trajectories added, removed, extended, changed."""
-    from zifbench.dataset.diff import diff as compare
     from zifbench.dataset.store import open_store
+    from zifbench.dataset.store.diff import diff as compare
 
     with open_store(old) as a, open_store(new) as b:
         result = compare(a, b)
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(result), indent=1, ensure_ascii=False))
         return
-    from zifbench.dataset.tables import show_difference
+    from zifbench.dataset.store.tables import show_difference
 
     show_difference(result)
 
@@ -191,7 +191,7 @@ def zip_command(
 ) -> None:
     """Write a store as one zip file, which is opened like the directory."""
     from zifbench import console
-    from zifbench.dataset.store_zip import zip_store
+    from zifbench.dataset.store.zipped import zip_store
 
     console.out.print(f"store: {zip_store(store, archive)}", soft_wrap=True)
 
@@ -263,9 +263,9 @@ def split(
 ) -> None:
     """Choose training, validation and test frames; the file names the version of the store."""
     from zifbench import console
-    from zifbench.dataset.splits import make_split, write_split
+    from zifbench.dataset.splits.by_time import parse_fractions
+    from zifbench.dataset.splits.generators import make_split, write_split
     from zifbench.dataset.store import open_store
-    from zifbench.dataset.time_blocks import parse_fractions
 
     with open_store(store) as opened:
         made = make_split(
@@ -314,7 +314,7 @@ def leakage(
 ) -> None:
     """Say how near the test frames are to the nearest training frames, in time or structure."""
     from zifbench import console
-    from zifbench.dataset.splits import load_split
+    from zifbench.dataset.splits.generators import load_split
     from zifbench.dataset.store import open_store
     from zifbench.reports.leakage import report_leakage
 
@@ -361,7 +361,7 @@ def export(
     from zifbench import console
     from zifbench.dataset.export.run import export as run
     from zifbench.dataset.export.selection import select
-    from zifbench.dataset.manifest import load_split
+    from zifbench.dataset.splits.manifest import load_split
     from zifbench.dataset.store import open_store
 
     with open_store(store) as opened:
@@ -393,6 +393,10 @@ def ingest(
     ] = None,
     temperature: Annotated[
         float | None, typer.Option(help="Temperature in K; checked against the run.")
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="extxyz: label of the frames that names their trajectory (state, say)."),
     ] = None,
     attribute: Annotated[
         list[str] | None,
@@ -431,6 +435,7 @@ def ingest(
         attributes=attribute or (),
         state=state,
         temperature_K=temperature,
+        by=by,
     )
     summary = run(
         sources,

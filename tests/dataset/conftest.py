@@ -45,10 +45,10 @@ def _no_flush_to_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks, shards and blocks of a few frames, so that few frames cross many borders."""
-    monkeypatch.setattr("zifbench.dataset.store_layout._CHUNK_ROWS", 4)
-    monkeypatch.setattr("zifbench.dataset.store_layout._SHARD_ROWS", 16)
+    monkeypatch.setattr("zifbench.dataset.store.layout._CHUNK_ROWS", 4)
+    monkeypatch.setattr("zifbench.dataset.store.layout._SHARD_ROWS", 16)
     for module in ("array_writer", "shards", "verify", "diff"):
-        monkeypatch.setattr(f"zifbench.dataset.{module}.BLOCK_ROWS", 8)
+        monkeypatch.setattr(f"zifbench.dataset.store.{module}.BLOCK_ROWS", 8)
 
 
 @pytest.fixture

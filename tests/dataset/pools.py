@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zifbench.dataset.pool import Pool, PoolTrajectory
+from zifbench.dataset.splits.pool import Pool, PoolTrajectory
 
 
 def pool_with(*energies, times=None, labels=None, attributes=None, formulas=None):

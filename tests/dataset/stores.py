@@ -45,6 +45,7 @@ ABOUT = {
     "licence": "CC-BY-4.0",
     "citation": "Somebody, Some Journal 2024",
     "temperature_K": 1500.0,
+    "stress_components": "all",
 }
 
 

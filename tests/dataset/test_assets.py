@@ -9,9 +9,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from tests.published import published_file
-from zifbench.dataset.assets import load_registry
-from zifbench.dataset.checksums import checksum_of
-from zifbench.dataset.listing import list_assets
+from zifbench.dataset.assets.checksums import checksum_of
+from zifbench.dataset.assets.listing import list_assets
+from zifbench.dataset.assets.registry import load_registry
 from zifbench.errors import DataError, UnknownNameError
 
 REGISTRY = load_registry()

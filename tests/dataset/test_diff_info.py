@@ -9,10 +9,10 @@ import pytest
 
 from tests.dataset.conftest import full_frames
 from zifbench.cli import _exit_code, app
-from zifbench.dataset.diff import Change, diff
-from zifbench.dataset.info import describe
 from zifbench.dataset.store import open_store, write_store
-from zifbench.dataset.tables import format_bytes
+from zifbench.dataset.store.diff import Change, diff
+from zifbench.dataset.store.info import describe
+from zifbench.dataset.store.tables import format_bytes
 
 
 def compare(a, b):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from zifbench.dataset.draws import (
+from zifbench.dataset.splits.draws import (
     RandomKeys,
     bin_numbers,
     histogram_edges,
@@ -57,6 +57,17 @@ def naive_bins(values, edges):
 def test_a_value_on_an_edge_belongs_to_the_bin_on_its_right_but_for_the_last():
     values = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
     assert bin_numbers(values, histogram_edges(values, 4)).tolist() == [0, 1, 2, 3, 3]
+
+
+@pytest.mark.parametrize("n_bins", [3, 7, 49, 1000, 2500])
+@pytest.mark.parametrize("ends", [(-60090.1, -60070.3), (0.0, 0.7), (-1e-9, 2e-9)])
+def test_the_edges_decide_where_division_rounds(ends, n_bins):
+    """Values on each edge and one step of the last digit beside it."""
+    edges = histogram_edges(np.array(ends), n_bins)
+    values = np.concatenate([edges, np.nextafter(edges, np.inf), np.nextafter(edges, -np.inf)])
+    values = values[(values >= edges[0]) & (values <= edges[-1])]
+    wanted = np.minimum(np.searchsorted(edges, values, side="right") - 1, n_bins - 1)
+    assert np.array_equal(bin_numbers(values, edges), wanted)
 
 
 @given(energies, st.integers(1, 40), st.integers(0, 5))

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.dataset.pools import correlated_energies, pool_with
-from zifbench.dataset.draws import RandomKeys
-from zifbench.dataset.energy_splits import FlatHistogram, Random, flat_histogram, random_split
+from zifbench.dataset.splits.by_energy import FlatHistogram, Random, flat_histogram, random_split
+from zifbench.dataset.splits.draws import RandomKeys
 from zifbench.errors import DataError
 from zifbench.units import BOLTZMANN_EV_PER_K
 

@@ -16,7 +16,7 @@ from zifbench.ase_io import read_frames
 from zifbench.dataset.export import run as export_run
 from zifbench.dataset.export.run import EXPORT_FILE, FORMATS, export, is_export
 from zifbench.dataset.export.selection import select
-from zifbench.dataset.splits import make_split
+from zifbench.dataset.splits.generators import make_split
 from zifbench.dataset.store import open_store
 from zifbench.errors import DataError, ResultError, UnknownNameError
 from zifbench.frames import Frames
@@ -76,11 +76,15 @@ def test_extxyz_is_read_as_frames(store, split, tmp_path):
 
 def test_labels_of_any_text_survive(tmp_path, make_frames):
     odd = ('quoted "name"', "back\\slash", "x = 1", "", "café")
-    frames = dataclasses.replace(series(make_frames, 5), labels={"name": odd})
+    labels = {"name": odd, "frame": ("a",) * 5}
+    frames = dataclasses.replace(series(make_frames, 5), labels=labels)
     with open_store(write_store(tmp_path / "s.zarr", {"t": (frames, ABOUT)})) as store:
         export(select(store), tmp_path / "out", "extxyz")
     read = ase.io.read(tmp_path / "out" / "frames.extxyz", index=":")
     assert [atoms.info.get("name", "") for atoms in read] == list(odd)
+    assert {(atoms.info["frame"], atoms.info["label_frame"]) for atoms in read} == {
+        (number, "a") for number in range(5)
+    }
 
 
 def test_npz_has_the_keys_of_the_published_training(store, split, tmp_path):
@@ -285,6 +289,7 @@ def test_the_card_says_whose_data_it_is(store, split, tmp_path, offline):
         store.version,
         "random with seed 0: train 20, test 10, validation 5",
         "| `forces` | eV/Å |",
+        "| components of the stress | all |",
         "20 for train, 5 for validation, 10 for test",
         "path: data/train-*.parquet",
         "size_categories:\n- n<1K",
@@ -302,6 +307,7 @@ def test_the_record_beside_the_files(store, split, tmp_path):
     assert record["split"]["name"] == "random-0"
     assert record["subsets"] == {"test": 10}
     assert record["licence"] == ["CC-BY-4.0"]
+    assert record["stress_components"] == ["all"]
     assert record["units"]["stress"] == "eV/Å³"
     assert record["files"] == {"test.npz": (tmp_path / "out" / "test.npz").stat().st_size}
 
@@ -338,6 +344,26 @@ def test_what_is_interrupted_leaves_nothing_that_looks_complete(
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
     if before:
         assert (tmp_path / "out" / "train.npz").exists()
+
+
+def test_the_old_export_comes_back_when_the_new_one_cannot_take_its_place(
+    store, split, tmp_path, monkeypatch
+):
+    chosen = select(store, split)
+    export(chosen, tmp_path / "out", "npz")
+    rename = Path.rename
+
+    def refuse(self, target):
+        if self.name.endswith(".tmp") and self.is_dir():
+            raise PermissionError(13, "no", str(target))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(PermissionError):
+        export(chosen, tmp_path / "out", "extxyz", overwrite=True)
+    assert (tmp_path / "out" / "train.npz").exists()
+    assert is_export(tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "zif4.zarr"]
 
 
 def test_refusals(store, split, tmp_path, make_frames):

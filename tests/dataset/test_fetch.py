@@ -17,14 +17,14 @@ import pytest
 from tests.dataset.server import Server
 from tests.published import published_file
 from tests.test_cli import ROOT, run
-from zifbench.dataset.assets import Asset, Group, Registry, load_registry
-from zifbench.dataset.checksums import first_seen, first_seen_file
-from zifbench.dataset.download import Manner
-from zifbench.dataset.fetch import Fetcher, checked_mirrors, default_mirrors, fetch
-from zifbench.dataset.web import Patience
+from zifbench.dataset.assets.checksums import first_seen, first_seen_file
+from zifbench.dataset.assets.download import Manner
+from zifbench.dataset.assets.fetch import Fetcher, checked_mirrors, default_mirrors, fetch
+from zifbench.dataset.assets.registry import Asset, Group, Registry, load_registry
+from zifbench.dataset.assets.web import Patience
 from zifbench.errors import DataError, DownloadError, NotPublishedError, UnknownNameError
 
-QUICK = Manner(patience=Patience(attempts=2, first_wait_s=0.01, connect_s=0.5, silence_s=0.5))
+QUICK = Manner(patience=Patience(attempts=2, first_wait_s=0.01))
 KNOWN, UNKNOWN = b"published\n" * 50, b"nobody knows\n"
 
 

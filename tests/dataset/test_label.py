@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from tests.published import published_file
-from zifbench.dataset import cp2k_single_point, label
+from zifbench.dataset.label import cp2k as cp2k_module
+from zifbench.dataset.label import jobs as label_jobs
 from zifbench.errors import DataError, MissingDependencyError
 from zifbench.frames import Frames
 from zifbench.units import BOHR_A, EV_PER_A3_IN_GPA, HARTREE_EV
@@ -55,7 +56,7 @@ def calls(cp2k: Path) -> list[str]:
 
 def test_units_and_signs(cp2k: Path, tmp_path: Path) -> None:
     frames = zinc_rings(1)
-    found = cp2k_single_point.run_single_point(frames, 0, tmp_path / "job", executable=str(cp2k))
+    found = cp2k_module.run_single_point(frames, 0, tmp_path / "job", executable=str(cp2k))
     bohr = frames.positions[0] / BOHR_A
     assert found.energy == pytest.approx(0.005 * (bohr**2).sum() * HARTREE_EV, rel=1e-12)
     np.testing.assert_allclose(found.forces, -0.01 * bohr * HARTREE_EV / BOHR_A, atol=1e-9)
@@ -66,7 +67,7 @@ def test_units_and_signs(cp2k: Path, tmp_path: Path) -> None:
 
 def test_input_holds_the_geometry_and_the_published_settings(tmp_path: Path) -> None:
     frames = zinc_rings(1)
-    text = cp2k_single_point.single_point_input(frames, 0)
+    text = cp2k_module.single_point_input(frames, 0)
     block = re.search(r"&COORD\n(.*?)&END COORD", text, re.S).group(1).split()
     np.testing.assert_allclose(
         np.array([block[1::4], block[2::4], block[3::4]], dtype=float).T, frames.positions[0]
@@ -75,7 +76,7 @@ def test_input_holds_the_geometry_and_the_published_settings(tmp_path: Path) -> 
     for word in ("CUTOFF", "REL_CUTOFF", "EPS_SCF", "EPS_DEFAULT", "R_CUTOFF"):
         ours, theirs = (_number(word, t) for t in (text, published))
         assert ours == pytest.approx(theirs), word
-    for symbol, names in cp2k_single_point.PAPER.kinds.items():
+    for symbol, names in cp2k_module.PAPER.kinds.items():
         kind = re.search(rf"&KIND\s+{symbol}\n(.*?)&END KIND", published, re.S).group(1)
         assert all(name in kind for name in names), symbol
     for word in ("DFTD3", "&PBE", "PAIR_POTENTIAL"):
@@ -88,11 +89,11 @@ def _number(word: str, text: str) -> float:
 
 def test_each_frame_is_computed_once_and_later_ones_restart(cp2k: Path, tmp_path: Path) -> None:
     frames = zinc_rings(3)
-    jobs = label.plan_jobs([frames, frames[1:]])
+    jobs = label_jobs.plan_jobs([frames, frames[1:]])
     assert len(jobs) == 3
     counts: list[int] = []
     for _ in range(2):
-        result = label.run_jobs(
+        result = label_jobs.run_jobs(
             jobs, tmp_path / "jobs", executable=str(cp2k), advance=counts.append
         )
         assert set(result.labels) == {job.key for job in jobs} and not result.failures
@@ -102,11 +103,11 @@ def test_each_frame_is_computed_once_and_later_ones_restart(cp2k: Path, tmp_path
 
 def test_key_is_geometry_and_settings() -> None:
     frames = zinc_rings(2)
-    other = cp2k_single_point.Settings(cutoff_Ry=500)
-    key = cp2k_single_point.job_key(frames, 0)
-    assert key == cp2k_single_point.job_key(frames[[0]], 0)
-    assert key != cp2k_single_point.job_key(frames, 1)
-    assert key != cp2k_single_point.job_key(frames, 0, other)
+    other = cp2k_module.Settings(cutoff_Ry=500)
+    key = cp2k_module.job_key(frames, 0)
+    assert key == cp2k_module.job_key(frames[[0]], 0)
+    assert key != cp2k_module.job_key(frames, 1)
+    assert key != cp2k_module.job_key(frames, 0, other)
 
 
 @pytest.mark.parametrize(
@@ -121,21 +122,21 @@ def test_a_failed_job_is_told_and_the_others_are_kept(
     cp2k: Path, tmp_path: Path, mode: str, sentence: str
 ) -> None:
     frames = zinc_rings(2)
-    jobs = label.plan_jobs([frames])
-    label.run_jobs(jobs[:1], tmp_path / "jobs", executable=str(cp2k))
+    jobs = label_jobs.plan_jobs([frames])
+    label_jobs.run_jobs(jobs[:1], tmp_path / "jobs", executable=str(cp2k))
     cp2k.with_name("misbehave").write_text(mode)
-    result = label.run_jobs(jobs, tmp_path / "jobs", executable=str(cp2k))
+    result = label_jobs.run_jobs(jobs, tmp_path / "jobs", executable=str(cp2k))
     assert set(result.labels) == {jobs[0].key}
     assert re.search(sentence, result.failures[jobs[1].key])
-    kept = label.labelled(frames, result)
+    kept = label_jobs.labelled(frames, result)
     assert kept is not None and kept.labels["name"] == ("frame_0",)
 
 
 def test_labelled_frames_say_where_each_number_comes_from(cp2k: Path, tmp_path: Path) -> None:
     frames = zinc_rings(2)
-    jobs = label.plan_jobs([frames])
-    result = label.run_jobs(jobs, tmp_path / "jobs", executable=str(cp2k), workers=2)
-    kept = label.labelled(frames, result)
+    jobs = label_jobs.plan_jobs([frames])
+    result = label_jobs.run_jobs(jobs, tmp_path / "jobs", executable=str(cp2k), workers=2)
+    kept = label_jobs.labelled(frames, result)
     assert kept is not None
     assert kept.labels["job"] == tuple(job.key for job in jobs)
     assert "CP2K 2023.1" in kept.info["level_of_theory"]
@@ -143,12 +144,12 @@ def test_labelled_frames_say_where_each_number_comes_from(cp2k: Path, tmp_path: 
 
 
 def test_a_job_that_another_process_holds_is_left_to_it(cp2k: Path, tmp_path: Path) -> None:
-    jobs = label.plan_jobs([zinc_rings(1)])
+    jobs = label_jobs.plan_jobs([zinc_rings(1)])
     directory = tmp_path / "jobs" / jobs[0].key
     directory.mkdir(parents=True)
-    with label._held(directory / label.LOCK_FILE) as ours:
+    with label_jobs._held(directory / label_jobs.LOCK_FILE) as ours:
         assert ours
-        result = label.run_jobs(jobs, tmp_path / "jobs", executable=str(cp2k))
+        result = label_jobs.run_jobs(jobs, tmp_path / "jobs", executable=str(cp2k))
     assert result.elsewhere == [jobs[0].key] and calls(cp2k) == []
 
 
@@ -157,22 +158,22 @@ def test_unknown_element_and_missing_program(tmp_path: Path) -> None:
 
     frames = dataclasses.replace(zinc_rings(1), numbers=np.array([6, 1, 7, 29]))
     with pytest.raises(DataError, match=r"frame 0 \(frame_0\) of .* holds Cu"):
-        cp2k_single_point.single_point_input(frames, 0)
+        cp2k_module.single_point_input(frames, 0)
     with pytest.raises(DataError, match="not periodic"):
-        cp2k_single_point.single_point_input(
+        cp2k_module.single_point_input(
             dataclasses.replace(zinc_rings(1), pbc=np.zeros(3, dtype=bool)), 0
         )
     with pytest.raises(MissingDependencyError, match="apt-get install cp2k"):
-        cp2k_single_point.find_cp2k("no-such-cp2k")
+        cp2k_module.find_cp2k("no-such-cp2k")
 
 
 def test_interrupt_ends_cp2k_and_a_second_run_finishes(cp2k: Path, tmp_path: Path) -> None:
     cp2k.with_name("misbehave").write_text("slow")
     jobs = tmp_path / "jobs"
     program = (
-        "from pathlib import Path; from zifbench.dataset import label;"
+        "from pathlib import Path; from zifbench.dataset.label import jobs as label_jobs;"
         "from tests.dataset.test_label import zinc_rings;"
-        f"label.run_jobs(label.plan_jobs([zinc_rings(2)]), Path({str(jobs)!r}), "
+        f"label_jobs.run_jobs(label_jobs.plan_jobs([zinc_rings(2)]), Path({str(jobs)!r}), "
         f"executable={str(cp2k)!r}, workers=2)"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
@@ -182,7 +183,7 @@ def test_interrupt_ends_cp2k_and_a_second_run_finishes(cp2k: Path, tmp_path: Pat
     assert process.wait(20) != 0
     assert subprocess.run(["pgrep", "-f", str(cp2k)], stdout=subprocess.PIPE).stdout == b""
     cp2k.with_name("misbehave").unlink()
-    result = label.run_jobs(label.plan_jobs([zinc_rings(2)]), jobs, executable=str(cp2k))
+    result = label_jobs.run_jobs(label_jobs.plan_jobs([zinc_rings(2)]), jobs, executable=str(cp2k))
     assert len(result.labels) == 2 and len(calls(cp2k)) == 4
 
 
@@ -200,14 +201,14 @@ def test_real_cp2k_on_nitrogen(tmp_path: Path) -> None:
         cell=np.repeat(6.0 * np.eye(3)[None], 3, axis=0),
         source="N2",
     )
-    settings = cp2k_single_point.Settings(eps_scf=1e-7, eps_default=1e-12)
-    result = label.run_jobs(
-        label.plan_jobs([frames], settings),
+    settings = cp2k_module.Settings(eps_scf=1e-7, eps_default=1e-12)
+    result = label_jobs.run_jobs(
+        label_jobs.plan_jobs([frames], settings),
         tmp_path,
-        executable=cp2k_single_point.find_cp2k(),
+        executable=cp2k_module.find_cp2k(),
         settings=settings,
     )
-    kept = label.labelled(frames, result, settings)
+    kept = label_jobs.labelled(frames, result, settings)
     assert kept is not None and len(kept) == 3, result.failures
     slope = (kept.energy[2] - kept.energy[0]) / 0.02
     force = kept.forces[1, 1, 0] - kept.forces[1, 0, 0]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from zifbench.dataset.store import open_store
-from zifbench.dataset.verify import verify
+from zifbench.dataset.store.verify import verify
 from zifbench.errors import DataError, MissingDependencyError
 
 

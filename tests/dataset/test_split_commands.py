@@ -9,7 +9,7 @@ import pytest
 
 from tests.dataset.stores import two_liquids
 from tests.test_cli import run
-from zifbench.dataset.splits import load_split
+from zifbench.dataset.splits.generators import load_split
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from tests.dataset.stores import ABOUT, series, two_liquids, write_store
-from zifbench.dataset.splits import GENERATORS, load_split, make_split, write_split
+from zifbench.dataset.splits.generators import GENERATORS, load_split, make_split, write_split
 from zifbench.dataset.store import open_store
 from zifbench.errors import DataError, UnknownNameError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import pickle
 import urllib.parse
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.dataset.conftest import all_bytes, full_frames
 from zifbench.dataset.store import StoreWriter, open_store, write_store
-from zifbench.dataset.store_layout import FIELDS, safe_name
+from zifbench.dataset.store.layout import FIELDS, safe_name
 from zifbench.errors import DataError, UnknownNameError
 from zifbench.frames import concatenate
 
@@ -96,6 +97,16 @@ def test_reading_some_fields(store_path):
     }
 
 
+def test_other_processes_read_the_same_state(store_path):
+    """A store and a trajectory pass through pickle, as loaders of data need it."""
+    with open_store(store_path) as store:
+        write_store(store_path, {"liquid/1": store.trajectories["liquid/1"].read([0])})
+        again = pickle.loads(pickle.dumps(store))
+        assert (again.version, again.n_frames) == (store.version, 42)
+        trajectory = pickle.loads(pickle.dumps(store.trajectories["liquid/1"]))
+        assert trajectory.read([4]).digest() == store.trajectories["liquid/1"].read([4]).digest()
+
+
 def test_chunks_join_to_the_whole(store_path, make_frames):
     trajectory = open_store(store_path).trajectories["nvt 300K"]
     parts = list(trajectory.chunks(7, start=2, stop=33))
@@ -154,8 +165,8 @@ def test_version_depends_on_content_alone(tmp_path, make_frames, monkeypatch):
     """Not on the sizes of the pieces, nor on provenance; but on every value and attribute."""
     frames = full_frames(make_frames, 20)
     one = write_store(tmp_path / "1", {"a": frames}, attributes={"provenance": {"when": "now"}})
-    monkeypatch.setattr("zifbench.dataset.store_layout._CHUNK_ROWS", 4)
-    monkeypatch.setattr("zifbench.dataset.store_layout._SHARD_ROWS", 8)
+    monkeypatch.setattr("zifbench.dataset.store.layout._CHUNK_ROWS", 4)
+    monkeypatch.setattr("zifbench.dataset.store.layout._SHARD_ROWS", 8)
     assert write_store(tmp_path / "2", {"a": frames}) == one
     others = {
         "attribute": {"attributes": {"licence": "MIT"}, "trajectories": {"a": frames}},

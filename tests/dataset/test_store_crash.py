@@ -14,7 +14,7 @@ import pytest
 
 from tests.dataset.conftest import all_bytes
 from zifbench.dataset.store import open_store
-from zifbench.dataset.verify import verify
+from zifbench.dataset.store.verify import verify
 
 N_FRAMES = 200
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ WRITER = f"""
 import sys
 from pathlib import Path
 import numpy as np
-from zifbench.dataset import store_layout
+from zifbench.dataset.store import layout as store_layout
 store_layout._CHUNK_ROWS, store_layout._SHARD_ROWS = 4, 32
 from zifbench.dataset.store import StoreWriter
 from zifbench.frames import Frames

@@ -12,7 +12,7 @@ import pytest
 
 from tests.test_cli import run
 from zifbench.dataset.store import StoreWriter, open_store
-from zifbench.dataset.store_zip import zip_store
+from zifbench.dataset.store.zipped import zip_store
 from zifbench.errors import DataError
 from zifbench.frames import Frames
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
 
 import numpy as np
 import pytest
 
 from tests.dataset.stores import ABOUT, series, two_liquids, write_store
-from zifbench.dataset.splits import make_split, write_split
+from zifbench.dataset import torch_data
+from zifbench.dataset.splits.generators import make_split, write_split
 from zifbench.dataset.store import open_store
 from zifbench.dataset.torch_data import StoreDataset, join_atoms
 from zifbench.errors import DataError, UnknownNameError
@@ -98,6 +100,19 @@ def test_what_is_pickled_is_small_and_holds_no_open_store(made):
 def check_same(one, other):
     assert one.keys() == other.keys()
     assert all(np.array_equal(one[key], other[key]) for key in one)
+
+
+def test_a_forked_process_opens_the_store_for_itself(made, monkeypatch):
+    path, split, _ = made
+    data = StoreDataset(path, split, "train")
+    opened = []
+    real = torch_data.open_store
+    monkeypatch.setattr(torch_data, "open_store", lambda place: opened.append(place) or real(place))
+    data[0], data[1]
+    assert len(opened) == 1
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    data[0], data[1]
+    assert len(opened) == 2
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.dataset.pools import pool_with
-from zifbench.dataset.draws import RandomKeys
-from zifbench.dataset.trajectory_splits import ByLabel, LeaveStateOut, by_label, leave_state_out
+from zifbench.dataset.splits.by_trajectory import ByLabel, LeaveStateOut, by_label, leave_state_out
+from zifbench.dataset.splits.draws import RandomKeys
 from zifbench.errors import DataError
 
 STATES = [

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from zifbench.dataset.store import DamageError, open_store, write_store
-from zifbench.dataset.store_layout import COMMIT_FILE, LOCK_FILE
-from zifbench.dataset.verify import n_rows, verify
+from zifbench.dataset.store.layout import COMMIT_FILE, LOCK_FILE
+from zifbench.dataset.store.verify import n_rows, verify
 from zifbench.errors import DataError
 
 

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from tests.dataset.server import Server
-from zifbench.dataset import unpack as unpacking
-from zifbench.dataset.assets import ArchiveRecord, Registry
-from zifbench.dataset.checksums import first_seen_file
-from zifbench.dataset.download import Manner
-from zifbench.dataset.fetch import Fetcher, fetch
-from zifbench.dataset.unpack import unpack
-from zifbench.dataset.web import Patience
-from zifbench.dataset.zenodo import MANIFEST_NAME, load_manifest, parse_record
+from zifbench.dataset.assets import unpack as unpacking
+from zifbench.dataset.assets.checksums import first_seen_file
+from zifbench.dataset.assets.download import Manner
+from zifbench.dataset.assets.fetch import Fetcher, fetch
+from zifbench.dataset.assets.registry import ArchiveRecord, Registry
+from zifbench.dataset.assets.unpack import unpack
+from zifbench.dataset.assets.web import Patience
+from zifbench.dataset.assets.zenodo import MANIFEST_NAME, load_manifest, parse_record
 from zifbench.errors import DataError, DownloadError
 
 NOTES: list[str] = []

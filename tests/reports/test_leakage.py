@@ -10,7 +10,7 @@ import pytest
 
 from tests.dataset.stores import ABOUT, series, two_liquids, write_store
 from zifbench.analysis.timeseries import autocorrelation_time
-from zifbench.dataset.splits import make_split
+from zifbench.dataset.splits.generators import make_split
 from zifbench.dataset.store import open_store
 from zifbench.errors import DataError, ResultError, UnknownNameError
 from zifbench.reports.leakage import report_leakage

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zifbench.dataset.manifest import Split, load_split
+from zifbench.dataset.splits.manifest import Split, load_split
 from zifbench.dataset.store import Store, open_store
 from zifbench.errors import DataError
 from zifbench.frames import Frames, IntArray
@@ -51,7 +51,8 @@ class StoreDataset:
     """One subset of a split; a sample is a dictionary of arrays.
 
     `numbers` (N,), `pbc` (3,) and of the fields asked for `positions`, `forces`, `velocities`
-    (N, 3), `cell`, `stress` (3, 3), `energy`, `step`, `time_fs` (). Units as in `Frames`.
+    (N, 3), `cell`, `stress` (3, 3), `energy`, `step`, `time_fs` (). Units as in `Frames`. Before
+    training on stresses, look at the attribute `stress_components` of the trajectories.
 
     Args:
         location: The store, as `open_store` takes it.

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from zifbench.benchmark.provenance import collect_provenance
-from zifbench.dataset.manifest import Split
+from zifbench.dataset.splits.manifest import Split
 from zifbench.dataset.store import Store
 from zifbench.errors import ResultError, unknown_name
 from zifbench.files import write_text_atomically

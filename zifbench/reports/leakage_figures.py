@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zifbench.benchmark.plots import data_url, new_figure
-from zifbench.dataset.manifest import Split
-from zifbench.dataset.pool import pool_of
+from zifbench.dataset.splits.manifest import Split
+from zifbench.dataset.splits.pool import pool_of
 from zifbench.dataset.store import Store
 from zifbench.frames import FloatArray
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from zifbench.analysis.nearest import nearest_in_time, nearest_structure
 from zifbench.analysis.timeseries import autocorrelation_time
-from zifbench.dataset.manifest import Split
+from zifbench.dataset.splits.manifest import Split
 from zifbench.dataset.store import Store, Trajectory
 from zifbench.errors import NotDefinedError
 from zifbench.frames import FloatArray, IntArray

@@ -20,9 +20,9 @@ from tests.dataset.ingest.md_text import (
     record,
     write_run,
 )
-from zifbench.dataset.cp2k_single_point import read_single_point
 from zifbench.dataset.ingest.cp2k_md import ALL_COMPONENTS, open_run
 from zifbench.dataset.ingest.source import Options
+from zifbench.dataset.label.cp2k import read_single_point
 from zifbench.errors import DataError
 from zifbench.frames import MEAN_STRESS_ONLY, Frames, concatenate
 from zifbench.units import EV_PER_A3_IN_GPA, HARTREE_EV, HARTREE_PER_BOHR_IN_EV_PER_A

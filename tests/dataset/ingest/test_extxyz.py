@@ -50,6 +50,26 @@ def test_compositions_are_sorted_out_wherever_they_stand(
     np.testing.assert_allclose(concatenate(list(second.chunks())).positions, two.positions)
 
 
+def test_a_label_names_trajectories_and_what_is_common_describes_them(
+    tmp_path: Path, make_frames: Callable[..., Frames]
+) -> None:
+    structures = make_frames(5).to_ase()
+    for number, atoms in enumerate(structures):
+        atoms.info["state"] = "liquid" if number % 2 else "crystal"
+        atoms.info["temperature_K"] = "1500" if number % 2 else "300"
+        atoms.info["seed"] = str(number)
+    path = tmp_path / "states.extxyz"
+    ase.io.write(path, structures, format="extxyz")
+    found = {t.name: t for t in ExtxyzSource(path, Options(by="state")).trajectories()}
+    assert {name: t.n_frames for name, t in found.items()} == {"crystal": 3, "liquid": 2}
+    assert found["liquid"].attributes["temperature_K"] == 1500
+    assert "seed" not in found["liquid"].attributes
+    frames = concatenate(list(found["liquid"].chunks()))
+    assert frames.source_index is not None and frames.source_index.tolist() == [1, 3]
+    with pytest.raises(DataError, match=r"frame 0 of .* has no label 'phase_'"):
+        ExtxyzSource(path, Options(by="phase_")).trajectories()
+
+
 def test_a_truncated_last_frame_is_left_out_and_named(
     make_frames: Callable[..., Frames], write_extxyz: Callable[..., Path]
 ) -> None:

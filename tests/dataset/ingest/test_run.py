@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -22,7 +20,7 @@ from zifbench.dataset.ingest.formats import open_source
 from zifbench.dataset.ingest.run import NET_FORCE, ingest, report_path
 from zifbench.dataset.ingest.source import Options
 from zifbench.dataset.store import open_store
-from zifbench.dataset.verify import verify
+from zifbench.dataset.store.verify import verify
 from zifbench.errors import DataError, UnknownNameError
 from zifbench.frames import Frames
 from zifbench.units import HARTREE_PER_BOHR_IN_EV_PER_A
@@ -174,37 +172,59 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     assert digest_of(tmp_path / "parts") == digest_of(tmp_path / "whole")
 
 
+_INGEST = """
+import sys
+from pathlib import Path
+from zifbench.dataset.ingest import cp2k_md
+from zifbench.dataset.ingest.run import ingest
+cp2k_md._CHUNK_BYTES = 20_000
+print("ready", flush=True)
+ingest([Path(sys.argv[1])], Path(sys.argv[2]), commit_s=0.0)
+"""
+
+
+def _start(run: Path, store: Path) -> subprocess.Popen[str]:
+    """An ingest of many small commits, about to begin."""
+    command = [sys.executable, "-c", _INGEST, str(run), str(store)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def _finish(run: Path, store: Path) -> None:
+    with _start(run, store) as process:
+        assert process.wait() == 0
+
+
 @pytest.mark.slow
 def test_fifty_kills_end_bit_identical(tmp_path: Path) -> None:
-    """kill -9 at random times of the real command; then verify, and the same files."""
-    texts = plain_run(range(4000))
-    run = write_run(tmp_path / "run", texts)
-    ingest([run], tmp_path / "whole")
-    command = [sys.executable, "-m", "zifbench.cli", "data", "ingest", str(run)]
-    command += ["--out", str(tmp_path / "parts"), "--commit-seconds", "0"]
-    started = time.monotonic()
-    subprocess.run(command, check=True, capture_output=True)
-    duration = time.monotonic() - started
-    shutil.rmtree(tmp_path / "parts")
+    """kill -9 at random times: the store opens, verifies, and ends with the same files."""
+    run = write_run(tmp_path / "run", plain_run(range(2000)))
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    ingest([run], whole)
+    with _start(run, parts) as process:
+        started = time.monotonic()
+        assert process.wait() == 0
+        duration = time.monotonic() - started
+    shutil.rmtree(parts)
     rng = random.Random(1)
-    kills = ended = 0
+    kills = 0
     seen: set[int] = set()
     while kills < 50:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            process.wait(timeout=rng.uniform(0.5, 1.1) * duration)
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            kills += 1
-            seen.add(_frames_in(tmp_path / "parts"))
-            continue
-        ended += 1
-        assert digest_of(tmp_path / "parts") == digest_of(tmp_path / "whole")
-        shutil.rmtree(tmp_path / "parts")
-    subprocess.run(command, check=True, capture_output=True)
-    assert digest_of(tmp_path / "parts") == digest_of(tmp_path / "whole")
-    assert len(seen) > 2, seen  # some of the kills fell into the writing
+        with _start(run, parts) as process:
+            time.sleep(rng.uniform(0.0, 0.9) * duration)
+            process.kill()
+        kills += process.returncode != 0
+        seen.add(_frames_in(parts))
+        if process.returncode == 0 or 2000 in seen:
+            _finish(run, parts)
+            assert digest_of(parts) == digest_of(whole)
+            shutil.rmtree(parts)
+            seen.discard(2000)
+    _finish(run, parts)
+    assert digest_of(parts) == digest_of(whole)
+    assert len(seen) > 5, seen  # the kills fell into the writing
 
 
 def _frames_in(path: Path) -> int:

@@ -77,6 +77,9 @@ def _origin(selection: Selection) -> str:
         ("source", _joined(selection.collected("source"))),
         ("level of theory", _joined(selection.collected("level_of_theory"))),
     ]
+    components = selection.collected("stress_components")
+    if components:  # of some sources not every component is the potential's alone
+        rows.append(("components of the stress", _joined(components)))
     if selection.split is not None:
         split = selection.split
         parameters = ", ".join(f"{k} {v}" for k, v in split.parameters.items() if v is not None)

@@ -18,8 +18,8 @@ def write_extxyz(selection: Selection, directory: Path) -> None:
     """Write `SUBSET.extxyz` for each subset, a frame at a time.
 
     Per frame: cell, periodicity, energy (eV), stress (eV/Å³, tension positive), step, time, labels,
-    `trajectory` and `frame`; per atom: position (Å), mass (amu), force (eV/Å), momentum (ASE's
-    units) where there are velocities.
+    `trajectory` and `frame`; a label of such a name gets the prefix `label_`. Per atom: position
+    (Å), mass (amu), force (eV/Å), momentum (ASE's units) where there are velocities.
     """
     for subset in selection.subsets:
         about = selection.about(subset)
@@ -73,7 +73,10 @@ def _header(frames: Frames, row: int, about: dict[str, str]) -> str:
         words.append(f"time_fs={float(frames.time_fs[row])!r}")
     if frames.source_index is not None:
         words.append(f"frame={int(frames.source_index[row])}")
-    texts = dict(frames.info) | {key: column[row] for key, column in frames.labels.items()} | about
+    labels = {key: column[row] for key, column in frames.labels.items()}
+    ours = {*about, "frame", "step", "time_fs", "energy", "stress", "pbc", "Lattice"}
+    texts = {f"label_{key}" if key in ours else key: text for key, text in labels.items()}
+    texts = dict(frames.info) | texts | about
     words += [f"{_key(key)}={_quoted(text)}" for key, text in texts.items() if text]
     return " ".join(words)
 

@@ -14,7 +14,6 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,9 +29,10 @@ from zifbench.dataset.export.npz import write_npz
 from zifbench.dataset.export.selection import Selection
 from zifbench.errors import ResultError, unknown_name
 from zifbench.files import write_text_atomically
+from zifbench.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from zifbench.dataset.manifest import Split
+    from zifbench.dataset.splits.manifest import Split
 
 EXPORT_SCHEMA = 1
 EXPORT_FILE = "export.json"
@@ -65,19 +65,13 @@ FORMATS: dict[str, Format] = {
 }  # fmt: skip
 
 
-@contextlib.contextmanager
-def no_progress(title: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Nobody waits."""
-    yield lambda n: None
-
-
 def export(
     selection: Selection,
     out: Path,
     file_format: str,
     *,
     overwrite: bool = False,
-    progress: Callable[..., AbstractContextManager[Callable[[int], None]]] = no_progress,
+    progress: Progress = no_progress,
 ) -> Path:
     """Write an export.
 
@@ -86,7 +80,7 @@ def export(
         out: The folder to make.
         file_format: A name in `FORMATS`.
         overwrite: Replace an earlier export.
-        progress: Shows a person how far it is; as `zifbench.console.progress_bar`.
+        progress: Shows a person how far it is; see `zifbench.progress`.
 
     Raises:
         UnknownNameError: no such format.
@@ -102,7 +96,9 @@ def export(
     ):
         counted = dataclasses.replace(selection, advance=advance)
         FORMATS[file_format].write(counted, directory)
-        record = json.dumps(_record(selection, file_format, directory), indent=1)
+        record = json.dumps(
+            _record(selection, file_format, directory), indent=1, ensure_ascii=False
+        )
         write_text_atomically(directory / EXPORT_FILE, record + "\n")
     return out
 
@@ -160,6 +156,7 @@ def _record(selection: Selection, file_format: str, directory: Path) -> dict[str
         "licence": selection.collected("licence"),
         "citation": selection.collected("citation"),
         "level_of_theory": selection.collected("level_of_theory"),
+        "stress_components": selection.collected("stress_components"),
         "files": {str(p.relative_to(directory)): p.stat().st_size for p in files},
         "provenance": {
             "zifbench": __version__,

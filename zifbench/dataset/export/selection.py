@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from zifbench.dataset.manifest import Split
-from zifbench.dataset.pool import attribute_of
+from zifbench.dataset.splits.manifest import Split
+from zifbench.dataset.splits.pool import attribute_of
 from zifbench.dataset.store import Store, Trajectory
 from zifbench.errors import DataError, unknown_name
 from zifbench.frames import Frames, IntArray

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,49 +80,50 @@ def check_files(run: Run, report: IngestReport, options: Options) -> None:
         settle(report, check, options, message)
 
 
-def _deviations(run: Run) -> list[tuple[str, FloatArray, float, str]]:
+def _deviations(run: Run) -> Iterator[tuple[str, FloatArray, float, str]]:
     """(check, deviation of each frame, tolerance, words) of everything that can be compared."""
     first, *others = run.energies
-    found = [
-        (
-            f"energy-{other}",
-            np.abs(run.energies[first] - run.energies[other]),
-            0.0,
-            f"the energy in hartree in the titles of {first} and of {other}",
-        )
-        for other in others
-    ]
+    for other in others:
+        apart = np.abs(run.energies[first] - run.energies[other])
+        words = f"the energy in hartree in the titles of {first} and of {other}"
+        yield f"energy-{other}", apart, 0.0, words
     if run.potential is not None:
-        words = f"the energy in hartree in the title of {first} and in energies"
         # Half a digit of each: the tenth decimal of the title, the ninth of the table.
-        deviation = np.abs(run.energies[first] - run.potential)
-        found.append(("energy-energies", deviation, _POT_HARTREE, words))
+        words = f"the energy in hartree in the title of {first} and in energies"
+        apart = np.abs(run.energies[first] - run.potential)
+        yield "energy-energies", apart, _POT_HARTREE, words
     reference = run.times[first]
-    found += [
-        (
-            f"time-{other}",
-            np.abs(time - reference),
-            _TITLE_TIME_FS,
-            f"the time in fs in {first} and in {other}",
-        )
-        for other, time in run.times.items()
-        if other != first
-    ]
+    for other, time in run.times.items():
+        if other != first:
+            words = f"the time in fs in {first} and in {other}"
+            yield f"time-{other}", np.abs(time - reference), _TITLE_TIME_FS, words
     expected = reference[0] + (run.step - run.step[0]) * time_step_fs(run)
     words = "the time in fs and the step times the time step"
-    found.append(("time-step", np.abs(reference - expected), _TITLE_TIME_FS, words))
-    volume = np.abs(np.linalg.det(run.cell) - run.volume)
+    yield "time-step", np.abs(reference - expected), _TITLE_TIME_FS, words
     # The printed digits of a large cell move its volume by more.
     tolerance = max(_VOLUME_A3, 1.0e-9 * float(np.max(run.volume, initial=0.0)) ** (2 / 3))
-    found.append(("volume", volume, tolerance, "the determinant of the cell in Å³ and its volume"))
+    apart = np.abs(_determinants(run.cell) - run.volume)
+    yield "volume", apart, tolerance, "the determinant of the cell in Å³ and its volume"
     if run.stress_bar is not None:
-        tensor = run.stress_bar
-        asymmetry = np.abs(tensor - tensor.transpose(0, 2, 1)).max(axis=(1, 2), initial=0.0)
         words = "stress in bar and its transpose"
-        found.append(("stress-symmetric", asymmetry, _SYMMETRIC_BAR, words))
+        yield "stress-symmetric", _asymmetry(run.stress_bar), _SYMMETRIC_BAR, words
     if run.kinetic is not None and run.temperature is not None:
-        found.append(_degrees_of_freedom(run, run.kinetic, run.temperature))
-    return found
+        yield _degrees_of_freedom(run, run.kinetic, run.temperature)
+
+
+def _determinants(cell: FloatArray) -> FloatArray:
+    """Of each cell, computed once where all are the same row of memory."""
+    if len(cell) and cell.strides[0] == 0:
+        return np.full(len(cell), np.linalg.det(cell[0]))
+    return np.asarray(np.linalg.det(cell))
+
+
+def _asymmetry(tensor: FloatArray) -> FloatArray:
+    """Largest difference of each tensor from its transpose."""
+    largest = np.zeros(len(tensor))
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        np.maximum(largest, np.abs(tensor[:, i, j] - tensor[:, j, i]), out=largest)
+    return largest
 
 
 def _degrees_of_freedom(

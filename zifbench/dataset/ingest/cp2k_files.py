@@ -40,6 +40,8 @@ _HEADERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 N_COLUMNS: Mapping[str, int] = MappingProxyType({"cell": 12, "stress": 11, "energies": 7})
+# Without step and time; of energies: kinetic, temperature, potential.
+N_KEPT: Mapping[str, int] = MappingProxyType({"cell": 10, "stress": 9, "energies": 3})
 
 
 def kind_of(path: Path) -> str | None:

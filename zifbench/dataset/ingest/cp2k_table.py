@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zifbench.dataset.ingest.cp2k_files import N_COLUMNS
+from zifbench.dataset.ingest.cp2k_files import N_COLUMNS, N_KEPT
 from zifbench.dataset.ingest.decimals import Bytes, columns
 from zifbench.errors import DataError
 from zifbench.files import printable
@@ -16,6 +16,7 @@ from zifbench.frames import FloatArray, IntArray
 
 _BLOCK_BYTES = 1 << 22
 _LINE_FEED = 10
+_SHORTEST_ROW = 100
 
 
 @dataclass
@@ -27,7 +28,7 @@ class Table:
         kind: `cell`, `stress` or `energies`.
         step: Step numbers, shape (n,).
         time_fs: Times, shape (n,).
-        values: The columns after these two, shape (n, columns).
+        values: The columns after these two, shape (n, columns); read-only where all rows are equal.
         damaged: Sentences about rows that were left out.
     """
 
@@ -48,21 +49,57 @@ def read_table(path: Path, kind: str) -> Table:
     Raises:
         DataError: stars (a number too wide for its column), or no row at all.
     """
-    n_columns = N_COLUMNS[kind]
     damaged: list[str] = []
-    parts = [
-        _parse_block(block, n_columns, path, damaged) for block in _blocks(path, damaged, n_columns)
-    ]
-    values = np.concatenate(parts) if parts else np.empty((0, n_columns))
-    if not len(values):
+    rows = _Rows(path.stat().st_size, N_KEPT[kind])
+    for block in _blocks(path, damaged):
+        rows.add(_parse_block(block, N_COLUMNS[kind], path, damaged))
+    if not rows.n:
         raise DataError(f"{printable(str(path))}: no complete row; the file is empty or truncated")
-    step = values[:, 0].astype(np.int64)
-    if not np.array_equal(step, values[:, 0]):
+    step = rows.step[: rows.n].astype(np.int64)
+    if not np.array_equal(step, rows.step[: rows.n]):
         raise DataError(f"{printable(str(path))}: step numbers that are no integers")
-    return Table(path, kind, step, values[:, 1].copy(), values[:, 2:].copy(), damaged)
+    values = rows.values[: rows.n]
+    return Table(path, kind, step, rows.time_fs[: rows.n], _once(values), damaged)
 
 
-def _blocks(path: Path, damaged: list[str], n_columns: int) -> Iterator[bytes]:
+class _Rows:
+    """Columns that fill up, each in one piece of memory of about the size that is needed."""
+
+    def __init__(self, n_bytes: int, n_values: int) -> None:
+        self.n = 0
+        self._n_bytes = n_bytes
+        self.step = self.time_fs = np.empty(0)
+        self.values = np.empty((0, n_values))
+
+    def add(self, rows: FloatArray) -> None:
+        """Append step, time and the first values of some rows."""
+        stop = self.n + len(rows)
+        if stop > len(self.step):
+            self._grow(stop)
+        self.step[self.n : stop] = rows[:, 0]
+        self.time_fs[self.n : stop] = rows[:, 1]
+        self.values[self.n : stop] = rows[:, 2 : 2 + self.values.shape[1]]
+        self.n = stop
+
+    def _grow(self, stop: int) -> None:
+        # No row of any table is shorter; memory that is never touched costs nothing.
+        size = max(stop, self._n_bytes // _SHORTEST_ROW)
+        for name in ("step", "time_fs", "values"):
+            old = getattr(self, name)
+            new = np.empty((size, *old.shape[1:]))
+            new[: self.n] = old[: self.n]
+            setattr(self, name, new)
+
+
+def _once(values: FloatArray) -> FloatArray:
+    """A table of equal rows (the cell of a run at constant volume) as one row, seen many times."""
+    same = all(
+        (part == values[0]).all() for part in np.array_split(values, 1 + len(values) // 9999)
+    )
+    return np.broadcast_to(values[0].copy(), values.shape) if same else values
+
+
+def _blocks(path: Path, damaged: list[str]) -> Iterator[bytes]:
     """Pieces of whole lines."""
     rest = b""
     with path.open("rb") as file:

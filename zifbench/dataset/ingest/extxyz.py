@@ -1,7 +1,8 @@
 """extxyz files of any size: an index of the frames, then ASE for the numbers, a piece at a time.
 
 Frames of the same atoms that carry the same kinds of values become one trajectory, wherever in the
-file they stand; a file of several compositions gives several.
+file they stand; a file of several compositions gives several. With `Options.by`, a label that the
+frames carry (`state`, say) names their trajectory, and what its frames have in common describes it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import ase.io.extxyz
 import numpy as np
 
 from zifbench.ase_io import frames_from_ase, structures_from_extxyz
+from zifbench.dataset.ingest.options import number_or_text
 from zifbench.dataset.ingest.source import IngestReport, Options
 from zifbench.errors import DataError
 from zifbench.files import printable
@@ -26,6 +28,11 @@ from zifbench.frames import FloatArray, Frames
 _CHUNK_BYTES = 1 << 22
 # Texts that describe a set of frames: another value is another set.
 _SET_KEYS = ("level_of_theory", "licence", "license", "citation")
+# Values that are data, or that name single frames, and so never describe a trajectory.
+_FRAME_KEYS = frozenset(
+    {"Lattice", "Properties", "pbc", "energy", "free_energy", "stress", "virial", "step"}
+    | {"time_fs", "name", "job", "scf_steps", "sampling", *_SET_KEYS}
+)
 
 
 def is_extxyz(path: Path) -> bool:
@@ -45,6 +52,16 @@ class _Group:
     offsets: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
+    common: dict[str, str] = field(default_factory=dict)
+
+    def add(self, offset: int, size: int, number: int, texts: Mapping[str, str]) -> None:
+        """One more frame; `common` keeps the texts that all of them share."""
+        if not self.numbers:
+            self.common = dict(texts)
+        self.common = {k: v for k, v in self.common.items() if texts.get(k) == v}
+        self.offsets.append(offset)
+        self.sizes.append(size)
+        self.numbers.append(number)
 
 
 class ExtxyzSource:
@@ -60,16 +77,23 @@ class ExtxyzSource:
         Raises:
             DataError: no frames, or a broken one before the end.
         """
-        groups, damaged, fingerprint = _index(self._path)
-        names = _names(self._options.name or self._path.stem, groups)
+        by = self._options.by
+        groups, damaged, fingerprint = _index(self._path, by)
+        names = _names(self._options.name or self._path.stem, groups, by)
         return [
             ExtxyzTrajectory(self._path, self._options, name, group, damaged, fingerprint)
             for name, group in zip(names, groups, strict=True)
         ]
 
 
-def _names(stem: str, groups: list[_Group]) -> list[str]:
-    """The stem alone, or with the formula, or with a number."""
+def _names(stem: str, groups: list[_Group], by: str | None) -> list[str]:
+    """The label asked for, or the stem alone, or with the formula; with a number if need be."""
+    if by is not None:
+        labels = [group.common[by] for group in groups]
+        return [
+            label if labels.count(label) == 1 else f"{label}-{labels[:k].count(label) + 1}"
+            for k, label in enumerate(labels)
+        ]
     if len(groups) == 1:
         return [stem]
     from ase.formula import Formula
@@ -81,7 +105,7 @@ def _names(stem: str, groups: list[_Group]) -> list[str]:
     ]
 
 
-def _index(path: Path) -> tuple[list[_Group], list[str], str]:
+def _index(path: Path, by: str | None = None) -> tuple[list[_Group], list[str], str]:
     """Groups of frames, sentences about a truncated tail, sha256 of the file."""
     groups: dict[Any, _Group] = {}
     damaged: list[str] = []
@@ -106,11 +130,12 @@ def _index(path: Path) -> tuple[list[_Group], list[str], str]:
                     f"{printable(path.name)}: frame {count}, the last one, is truncated; left out"
                 )
                 break
-            key, symbols = _kind(lines, f"frame {count} of {printable(str(path))}")
-            group = groups.setdefault(key, _Group(symbols))
-            group.offsets.append(offset)
-            group.sizes.append(len(text))
-            group.numbers.append(count)
+            where = f"frame {count} of {printable(str(path))}"
+            key, symbols, texts = _kind(lines, where)
+            if by is not None and by not in texts:
+                raise DataError(f"{where} has no label {by!r} to name its trajectory (--by)")
+            group = groups.setdefault((key, by and texts[by]), _Group(symbols))
+            group.add(offset, len(text), count, texts)
             offset += len(text)
             count += 1
     if not groups:
@@ -118,8 +143,8 @@ def _index(path: Path) -> tuple[list[_Group], list[str], str]:
     return list(groups.values()), damaged, digest.hexdigest()
 
 
-def _kind(lines: list[bytes], where: str) -> tuple[Any, tuple[str, ...]]:
-    """What two frames of one trajectory have in common, and their symbols."""
+def _kind(lines: list[bytes], where: str) -> tuple[Any, tuple[str, ...], dict[str, str]]:
+    """What two frames of one trajectory have in common, their symbols, and the frame's labels."""
     comment = lines[1].decode("utf-8", "replace").rstrip("\n")
     values = ase.io.extxyz.key_val_str_to_dict(comment)
     properties = str(values.get("Properties", "species:S:1:pos:R:3"))
@@ -129,7 +154,9 @@ def _kind(lines: list[bytes], where: str) -> tuple[Any, tuple[str, ...]]:
         raise DataError(f"{where}: a line without a symbol in column {column + 1}")
     symbols = tuple(word[column].decode("ascii", "replace") for word in words)
     texts = tuple(str(values.get(key)) for key in _SET_KEYS)
-    return (symbols, tuple(sorted(values)), properties, str(values.get("pbc")), texts), symbols
+    labels = {key: str(value) for key, value in values.items() if key not in _FRAME_KEYS}
+    kind = (symbols, tuple(sorted(values)), properties, str(values.get("pbc")), texts)
+    return kind, symbols, labels
 
 
 def _species_column(properties: str) -> int:
@@ -169,6 +196,7 @@ class ExtxyzTrajectory:
         self.attributes: dict[str, Any] = {
             "source_format": "extxyz",
             "source": printable(path.name),
+            **({k: number_or_text(v) for k, v in group.common.items()} if options.by else {}),
             **options.attributes,
         }
 

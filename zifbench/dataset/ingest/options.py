@@ -38,6 +38,7 @@ def parse_options(
     attributes: Sequence[str],
     state: str | None,
     temperature_K: float | None,
+    by: str | None = None,
 ) -> Options:
     """Options from what was typed.
 
@@ -50,7 +51,7 @@ def parse_options(
     for check in skip_checks:
         if check not in CHECKS:
             raise unknown_name("check", check, CHECKS)
-    found: dict[str, Any] = {key: _number_or_text(value) for key, value in map(_pair, attributes)}
+    found: dict[str, Any] = {key: number_or_text(value) for key, value in map(_pair, attributes)}
     if state is not None:
         found["state"] = state
     if temperature_K is not None:
@@ -61,6 +62,7 @@ def parse_options(
         masses={symbol: _mass(symbol, value) for symbol, value in map(_pair, masses)},
         skip_checks=frozenset(skip_checks),
         attributes=found,
+        by=by,
     )
 
 
@@ -81,7 +83,8 @@ def _mass(symbol: str, value: str) -> float:
     return mass
 
 
-def _number_or_text(value: str) -> float | str:
+def number_or_text(value: str) -> float | str:
+    """A number where the text is one."""
     try:
         return float(value)
     except ValueError:

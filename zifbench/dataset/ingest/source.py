@@ -72,6 +72,7 @@ class Options:
         masses: Symbol -> mass in amu, over what the input files say.
         skip_checks: Checks whose failure is reported and does not stop.
         attributes: Stored with each trajectory (`state`, `temperature_K`, `citation`, …).
+        by: Label of the frames of a file that names their trajectory.
     """
 
     name: str | None = None
@@ -79,6 +80,7 @@ class Options:
     masses: Mapping[str, float] = field(default_factory=dict)
     skip_checks: frozenset[str] = frozenset()
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    by: str | None = None
 
 
 class SourceTrajectory(Protocol):

@@ -1,0 +1,1 @@
+"""Published files by name: a registry, and downloads that are resumed and verified."""

@@ -1,0 +1,1 @@
+"""Labels for frames from a local CP2K."""

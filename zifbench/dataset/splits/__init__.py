@@ -1,0 +1,1 @@
+"""Training, validation and test frames: generators, and the manifests they write."""

@@ -1,0 +1,106 @@
+"""Tables of stores in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from zifbench import console
+from zifbench.dataset.store.diff import Difference
+from zifbench.dataset.store.verify import Verification
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+# Attributes that people look for first; all others follow.
+_FIRST = ("state", "temperature_K", "ensemble", "level_of_theory", "licence", "citation", "source")
+_STRANGERS_SHOWN = 5
+
+
+def format_bytes(n: float) -> str:
+    """A size as people read it, in powers of 1000.
+
+    >>> format_bytes(7_770_000_000)
+    '7.77 GB'
+    """
+    for unit in _UNITS:
+        if n < 1000 or unit == _UNITS[-1]:
+            return f"{n:.3g} {unit}" if n < 1000 else f"{n:.0f} {unit}"
+        n /= 1000
+    return ""
+
+
+def show_info(content: Mapping[str, Any]) -> None:
+    """What `describe` found."""
+    console.out.print(f"{content['location']}: version {content['version']}", soft_wrap=True)
+    share = content["stored_bytes"] / max(1, content["float64_bytes"])
+    console.show_rows(
+        "",
+        ["", ""],
+        [
+            ["frames", content["n_frames"]],
+            ["trajectories", len(content["trajectories"])],
+            [
+                "size",
+                f"{format_bytes(content['stored_bytes'])}, {share:.0%} of "
+                f"{format_bytes(content['float64_bytes'])} in float64",
+            ],
+            *_attribute_rows(content["attributes"]),
+        ],
+    )
+    for name, trajectory in content["trajectories"].items():
+        console.show_rows(name, ["", ""], _trajectory_rows(trajectory))
+
+
+def _trajectory_rows(trajectory: Mapping[str, Any]) -> list[list[Any]]:
+    units = {name: field["unit"] for name, field in trajectory["fields"].items()}
+    rows: list[list[Any]] = [
+        ["frames", trajectory["n_frames"]],
+        ["atoms", f"{trajectory['n_atoms']}, {trajectory['formula']}"],
+        ["fields", ", ".join(f"{n} ({f['dtype']})" for n, f in trajectory["fields"].items())],
+        ["size", f"{format_bytes(trajectory['stored_bytes'])} in {trajectory['n_files']} files"],
+    ]
+    if trajectory["labels"]:
+        rows.append(["labels", ", ".join(trajectory["labels"])])
+    for name, array in trajectory["arrays"].items():
+        shape = " × ".join(str(n) for n in array["shape"])
+        rows.append([f"array {name}", f"{shape} ({array['dtype']})"])
+    for name, (low, high) in trajectory["ranges"].items():
+        unit = "" if units[name] == "1" else f" {units[name]}"
+        rows.append([name, f"{low:.10g} to {high:.10g}{unit}"])
+    return rows + _attribute_rows(trajectory["attributes"])
+
+
+def _attribute_rows(attributes: Mapping[str, Any]) -> list[list[Any]]:
+    flat = {**attributes.get("info", {}), **{k: v for k, v in attributes.items() if k != "info"}}
+    keys = [key for key in _FIRST if key in flat] + sorted(flat.keys() - {*_FIRST})
+    return [[key, flat[key]] for key in keys]
+
+
+def show_verification(result: Verification, version: str) -> None:
+    """What `verify` found."""
+    for damage in result.damage:
+        where = "" if damage.array is None else f", {damage.array}"
+        if damage.frames is not None:
+            where += f" of frames {damage.frames[0]} to {damage.frames[1] - 1}"
+        owner = "" if damage.trajectory is None else f" (trajectory {damage.trajectory}{where})"
+        console.say("red", "damaged", f"{damage.file}{owner}: {damage.what}")
+    for name in result.strangers[:_STRANGERS_SHOWN]:
+        console.say("yellow", "not part of the store", name)
+    if len(result.strangers) > _STRANGERS_SHOWN:
+        console.say("yellow", "not part of the store", f"{len(result.strangers)} files in all")
+    if not result.damage:
+        line = f"sound: {result.n_frames} frames, version {version}"
+        console.out.print(line, style="green", soft_wrap=True)
+
+
+def show_difference(result: Difference) -> None:
+    """What `diff` found."""
+    if result.versions[0] == result.versions[1]:
+        console.say("green", "same version", result.versions[0])
+        return
+    console.say("yellow", "versions", f"{result.versions[0][:12]} and {result.versions[1][:12]}")
+    for name in result.attributes:
+        console.say("yellow", "changed", f"attribute {name} of the store")
+    for change in result.changes:
+        details = f": {', '.join(change.details)}" if change.details else ""
+        frames = f"{change.frames[0]} frames, now {change.frames[1]}"
+        console.say("yellow", change.kind, f"{change.trajectory} ({frames}){details}")
