@@ -14,9 +14,9 @@ from zifbench.analysis.meters import FrameSource
 from zifbench.analysis.runs import Run
 from zifbench.ase_io import count_frames, stream_frames
 from zifbench.bundled import BUNDLED_DATA
-from zifbench.dataset.locations import is_url
 from zifbench.dataset.store import Store, Trajectory, open_store
-from zifbench.dataset.store_layout import COMMIT_FILE
+from zifbench.dataset.store.layout import COMMIT_FILE
+from zifbench.dataset.store.locations import is_url
 from zifbench.errors import DataError, unknown_name
 from zifbench.files import printable
 from zifbench.frames import Frames
