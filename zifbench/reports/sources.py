@@ -14,10 +14,10 @@ from zifbench.analysis.meters import FrameSource
 from zifbench.analysis.runs import Run
 from zifbench.ase_io import count_frames, stream_frames
 from zifbench.bundled import BUNDLED_DATA
-from zifbench.dataset.store import Store, Trajectory, open_store
-from zifbench.dataset.store.layout import COMMIT_FILE
+from zifbench.dataset.store import Trajectory
 from zifbench.dataset.store.locations import is_url
-from zifbench.errors import DataError, unknown_name
+from zifbench.dataset.store.named import is_store_name, open_named
+from zifbench.errors import DataError
 from zifbench.files import printable
 from zifbench.frames import Frames
 
@@ -131,37 +131,15 @@ def _sources(text: str, file_format: str | None) -> Iterator[tuple[str, FrameSou
         n_frames = count_frames(path, file_format=file_format)
         yield str(path.resolve()), AseFile(path, n_frames, file_format)
         return
-    store, wanted = _store_and_trajectory(text)
+    if not is_store_name(text) and not path.exists():
+        raise DataError(f"{text} does not exist; give a file of frames that ASE reads, or a store")
+    store, wanted = open_named(text)
     trajectories = store.trajectories
-    if wanted is not None and wanted not in trajectories:
-        raise unknown_name(f"trajectory of {store.location}", wanted, trajectories)
     names = list(trajectories) if wanted is None else [wanted]
     if not names:
         raise DataError(f"{text}: a store without trajectories; nothing to analyse")
     for name in names:
         yield f"{store.location}/{name}", StoredTrajectory(trajectories[name])
-
-
-def _store_and_trajectory(text: str) -> tuple[Store, str | None]:
-    """The store that a name begins with, and the rest of the name.
-
-    Raises:
-        DataError: there is no store, and no file either.
-    """
-    if is_url(text):
-        try:
-            return open_store(text), None
-        except DataError:
-            store, _, rest = text.rstrip("/").rpartition("/")
-            return open_store(store), rest
-    path = Path(text).resolve()
-    for place in (path, *path.parents):
-        if (place / COMMIT_FILE).is_file() or (place.suffix == ".zip" and place.is_file()):
-            rest = path.relative_to(place).as_posix()
-            return open_store(place), None if rest == "." else rest
-    if path.exists():
-        return open_store(path), None  # says what it is instead
-    raise DataError(f"{text} does not exist; give a file of frames that ASE reads, or a store")
 
 
 def _matching(pattern: str) -> list[str]:
