@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import ase.units
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io.trajectory import Trajectory
 
 from zifbench.errors import DataError
 from zifbench.files import printable
@@ -56,14 +59,84 @@ def read_frames(path: str | Path, *, file_format: str | None = None) -> list[Fra
             energy or forces of a frame.
     """
     path = Path(path)
+    file_format = _checked_format(path, file_format)
+    return list(_grouped(_iread(path, file_format), source=printable(path.name)))
+
+
+def stream_frames(
+    path: str | Path, *, max_atoms: int, file_format: str | None = None
+) -> Iterator[Frames]:
+    """Read a file piece by piece, each frame as it is.
+
+    Unlike `read_frames` it lets NaN pass, and a label that only some frames have is empty for the
+    others: who analyses frames one by one can name the one that is bad. A piece ends where the
+    atoms change, or the kinds of values that frames carry. Memory holds one piece where ASE's
+    reader gives frame after frame (extxyz, traj, …); some of its readers hold the whole file.
+
+    Args:
+        path: The file.
+        max_atoms: Largest piece, in atoms of all its frames.
+        file_format: ASE's name of the format where the file name does not tell it.
+
+    Raises:
+        DataError: no such file, not a frame file, or truncated.
+    """
+    path = Path(path)
+    file_format = _checked_format(path, file_format)
+    group: list[Atoms] = []
+    first, kind = 0, None
+    source = printable(path.name)
+    for index, atoms in enumerate(_iread(path, file_format)):
+        full = (len(group) + 1) * len(atoms) > max_atoms
+        last, kind = kind, _kind(atoms, texts=False)
+        if group and (full or kind != last):
+            yield frames_from_ase(group, source=source, first_index=first, strict=False)
+            group, first = [], index
+        group.append(atoms)
+    yield frames_from_ase(group, source=source, first_index=first, strict=False)
+
+
+def count_frames(path: str | Path, *, file_format: str | None = None) -> int:
+    """Number of frames in a file; formats other than extxyz and traj are read for it.
+
+    Raises:
+        DataError: no such file, not a frame file, or truncated.
+    """
+    path = Path(path)
+    file_format = _checked_format(path, file_format)
+    count: int | None = None
+    if file_format in {"extxyz", "xyz"} or path.suffix in {".xyz", ".extxyz"}:
+        count = _count_xyz(path)
+    elif file_format == "traj" or path.suffix == ".traj":
+        with contextlib.suppress(*_READ_ERRORS), Trajectory(path) as trajectory:
+            count = len(trajectory)
+    return count or sum(1 for _ in _iread(path, file_format))
+
+
+def _count_xyz(path: Path) -> int | None:
+    """Frames by the number of atoms that heads each, or None where that is not a number."""
+    count = 0
+    with path.open("rb") as file:
+        for line in file:
+            if not line.strip():
+                continue
+            if not line.split()[0].isdigit():
+                return None
+            n_lines = int(line.split()[0]) + 1
+            if sum(1 for _ in itertools.islice(file, n_lines)) < n_lines:
+                return None
+            count += 1
+    return count
+
+
+def _checked_format(path: Path, file_format: str | None) -> str | None:
+    """ASE's name of the format, or None to let it find out; only for a file that is whole."""
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
         raise DataError(f"{path} {what}; give a file of frames that ASE reads")
     if path.suffix in {".xyz", ".extxyz"}:
         _check_last_line(path)
-    if file_format is None:
-        file_format = _FORMATS.get(path.suffix)
-    return list(_grouped(_iread(path, file_format), source=printable(path.name)))
+    return _FORMATS.get(path.suffix) if file_format is None else file_format
 
 
 def _check_last_line(path: Path) -> None:
@@ -109,18 +182,20 @@ def _grouped(structures: Iterable[Atoms], *, source: str) -> Iterator[Frames]:
         yield frames_from_ase(group, source=source, first_index=first)
 
 
-def _kind(atoms: Atoms) -> tuple[Any, ...]:
+def _kind(atoms: Atoms, *, texts: bool = True) -> tuple[Any, ...]:
     """What must agree for two structures to stand in one `Frames`."""
-    return (
+    kind = (
         atoms.numbers.tobytes(),
         atoms.pbc.tobytes(),
         atoms.get_masses().tobytes(),
         tuple(sorted(_results(atoms))),
         atoms.has("momenta"),
-        tuple(sorted(_texts(atoms))),
-        tuple(str(atoms.info.get(key)) for key in sorted(_SET_KEYS)),
         tuple(key in atoms.info for key in _ARRAY_KEYS),
     )
+    if not texts:
+        return kind
+    set_texts = tuple(str(atoms.info.get(key)) for key in sorted(_SET_KEYS))
+    return (*kind, tuple(sorted(_texts(atoms))), set_texts)
 
 
 def _texts(atoms: Atoms) -> dict[str, str]:
@@ -141,22 +216,30 @@ def _results(atoms: Atoms) -> dict[str, Any]:
 
 
 def frames_from_ase(
-    atoms: Atoms | Sequence[Atoms], *, source: str = "memory", first_index: int = 0
+    atoms: Atoms | Sequence[Atoms],
+    *,
+    source: str = "memory",
+    first_index: int = 0,
+    strict: bool = True,
 ) -> Frames:
-    """See `Frames.from_ase`; `first_index` numbers the first structure in its source."""
+    """See `Frames.from_ase`; `first_index` numbers the first structure in its source.
+
+    Without `strict`, NaN and labels that only some structures have are let pass; the atoms and
+    kinds of values must be known to agree.
+    """
     structures = [atoms] if isinstance(atoms, Atoms) else list(atoms)
     if not structures:
         raise DataError(f"no structures in {source}; wanted at least one")
     first = structures[0]
     for index, other in enumerate(structures[1:], start=1):
-        if _kind(other) != _kind(first):
+        if strict and _kind(other) != _kind(first):
             raise DataError(
                 f"structure {first_index + index} of {source} holds other atoms or other kinds "
                 "of values than the first; read them as separate `Frames`"
             )
     results = [_results(structure) for structure in structures]
-    texts = set(_texts(first))
     words = [_texts(structure) for structure in structures]
+    texts = set().union(*words)
     frames = Frames(
         numbers=first.numbers.astype(np.int64),
         masses=first.get_masses().astype(float),
@@ -169,12 +252,13 @@ def frames_from_ase(
         velocities=_velocities(structures),
         step=_info_array(structures, "step", np.int64),
         time_fs=_info_array(structures, "time_fs", np.float64),
-        labels={key: tuple(word[key] for word in words) for key in sorted(texts - _SET_KEYS)},
-        info={key: words[0][key] for key in sorted(texts & _SET_KEYS)},
+        labels={key: tuple(w.get(key, "") for w in words) for key in sorted(texts - _SET_KEYS)},
+        info={key: words[0].get(key, "") for key in sorted(texts & _SET_KEYS)},
         source=source,
         source_index=np.arange(first_index, first_index + len(structures)),
     )
-    _check_finite(frames)
+    if strict:
+        _check_finite(frames)
     return frames
 
 

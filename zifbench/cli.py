@@ -146,7 +146,8 @@ def analyse(
         typer.Argument(
             metavar="RUN…",
             help="FILE, or NAME=FILE,FILE… for several independent samples of the same thing "
-            "(patterns with * too): any frames ASE reads, or a bundled name.",
+            "(patterns with * too): frames that ASE reads, a store, STORE/TRAJECTORY, or a "
+            "bundled name.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Directory of the analysis.")] = Path("analysis"),
@@ -156,7 +157,7 @@ def analyse(
     ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(help="In K; free energies and elastic moduli need it."),
+        typer.Option(help="In K, for free energies and elastic moduli, where no store says it."),
     ] = None,
     frame_interval: Annotated[
         float | None, typer.Option(help="Time between frames in fs, where the frames have none.")
@@ -165,6 +166,14 @@ def analyse(
         str | None, typer.Option("--format", help="ASE's name of the format of all files.")
     ] = None,
     spheres: Annotated[bool, typer.Option("--spheres", help="The largest spheres too.")] = False,
+    zeo: Annotated[bool, typer.Option("--zeo", help="Zeo++'s pore volumes too (slow).")] = False,
+    xray: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Measured F(Q) (.int01) or D(r) (.dofr) to show X-ray scattering beside. "
+            "Repeat for both."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier analysis in --out.")
@@ -173,16 +182,17 @@ def analyse(
 ) -> None:
     """Analyse structures or trajectories: all observables of the glass, with error bars."""
     from zifbench import console
-    from zifbench.analysis.observables import Settings
+    from zifbench.analysis.observation import Settings
     from zifbench.reports.analyse import analyse as run
+    from zifbench.reports.measured import read_measured
 
     analysis = run(
         runs,
         out,
         references=reference or (),
         file_format=file_format,
-        settings=Settings(temperature, frame_interval, seed),
-        spheres=spheres,
+        settings=Settings(temperature, frame_interval, seed, tuple(map(read_measured, xray or ()))),
+        optional=[name for name, asked in {"spheres": spheres, "zeo": zeo}.items() if asked],
         overwrite=overwrite,
         progress=console.progress_bar,
     )
@@ -329,6 +339,19 @@ def main() -> None:
 _CommandLineError: type[Exception] = typer.BadParameter.__mro__[2]
 
 
+# What a command leaves behind when it is stopped, and how it goes on.
+_WHEN_STOPPED = {
+    "evaluate": "stopped; an evaluation that had begun continues with --resume and the same "
+    "options",
+    "analyse": "stopped; nothing was written, and an earlier analysis is as it was",
+}
+_RESUME = {"evaluate": " with --resume"}
+
+
+def _command() -> str:
+    return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+
+
 def _exit_code(command: Callable[..., Any]) -> int:
     try:
         code = command(standalone_mode=False)
@@ -341,7 +364,7 @@ def _exit_code(command: Callable[..., Any]) -> int:
         error.show()  # type: ignore[attr-defined]
         return 2
     except _StoppedError as stopped:
-        _say("stopped; the same command continues (an evaluation: with --resume added)")
+        _say(_WHEN_STOPPED.get(_command(), "stopped; the same command continues"))
         return stopped.exit_code
     except BrokenPipeError:  # `zifbench … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -349,7 +372,7 @@ def _exit_code(command: Callable[..., Any]) -> int:
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        advice = "; make room, then run it again with --resume" if full else ""
+        advice = f"; make room, then run it again{_RESUME.get(_command(), '')}" if full else ""
         _say(f"error: {error.strerror or error}{place}{advice}")
         return 2
     return int(code or 0)

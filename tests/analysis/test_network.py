@@ -70,7 +70,7 @@ def test_a_supercell_has_eight_times_the_rings() -> None:
     np.testing.assert_allclose(rings.node_fraction, single.node_fraction)
 
 
-def _matscipy_rings(graph: ZifGraph) -> dict[int, float]:
+def matscipy_rings(graph: ZifGraph) -> dict[int, float]:
     """Shortest-path rings of matscipy on the 3×3×3 replicated graph, per cell."""
     from matscipy.ffi import distances_on_graph, find_sp_rings
 
@@ -102,7 +102,7 @@ def test_matscipy_agrees(row: int) -> None:
     pytest.importorskip("matscipy")
     frames = crystal() if row < 0 else glasses()[row]
     graph = next(zif_graphs(frames))
-    assert _matscipy_rings(graph) == pytest.approx(_sizes(ring_statistics(frames).counts[0]))
+    assert matscipy_rings(graph) == pytest.approx(_sizes(ring_statistics(frames).counts[0]))
 
 
 @pytest.mark.slow
@@ -111,7 +111,7 @@ def test_matscipy_agrees_on_the_other_glasses(row: int) -> None:
     pytest.importorskip("matscipy")
     graph = next(zif_graphs(glasses()[row]))
     expected = _sizes(ring_statistics(glasses()[row]).counts[0])
-    assert _matscipy_rings(graph) == pytest.approx(expected)
+    assert matscipy_rings(graph) == pytest.approx(expected)
 
 
 def test_a_graph_seen_before_is_not_searched_again() -> None:
@@ -184,7 +184,7 @@ def _without(frames: Frames, symbol_number: int) -> Frames:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(NotDefinedError, match="no Zn atoms in memory"):
+    with pytest.raises(NotDefinedError, match="no Zn atoms in frame 0 of memory"):
         ring_statistics(_without(crystal(), 30))
     with pytest.raises(NotDefinedError, match="no N atoms"):
         ring_statistics(_without(crystal(), 7))
@@ -194,3 +194,12 @@ def test_bad_input() -> None:
         ring_statistics(exploded)
     with pytest.raises(NotDefinedError, match="of zero volume"):
         ring_statistics(dataclasses.replace(crystal(), cell=np.zeros((1, 3, 3))))
+
+
+def test_graphs_known_from_other_pieces_are_not_searched_again() -> None:
+    known: dict = {}
+    frames = glasses()
+    first = ring_statistics(frames[:3], known=known)
+    again = ring_statistics(wrapped(frames[:4]), known=known)
+    assert (first.n_searches, again.n_searches, len(known)) == (3, 1, 4)
+    np.testing.assert_array_equal(again.counts[:3], first.counts)

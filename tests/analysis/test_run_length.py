@@ -49,3 +49,13 @@ def test_bad_input() -> None:
         check_run_length(np.arange(10.0))
     with pytest.raises(DataError, match="one number a frame"):
         check_run_length(np.ones((20, 2)))
+
+
+def test_a_memory_that_does_not_end_says_so():
+    """One slow wave: tau comes out as 1/2, which must not read as 4000 independent frames."""
+    t = np.arange(4000)
+    wave = np.sin(2 * np.pi * t / 700.0) + 0.3 * np.sin(2 * np.pi * t / 311.0)
+    verdict = check_run_length(wave)
+    assert verdict.long_enough is False
+    assert "does not end within a fifth of its 4000 frames" in verdict.reason
+    assert "are 4000.0 independent ones" not in verdict.reason

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,10 +13,13 @@ import zarr
 
 from tests.published import published_file
 from tests.test_cli import run as command
-from zifbench.analysis.observables import OBSERVABLES, Settings
-from zifbench.errors import DataError, ResultError
-from zifbench.reports.analyse import analyse, read_run
+from zifbench.analysis.observables import OBSERVABLES
+from zifbench.analysis.observation import Settings
+from zifbench.errors import DataError, ResultError, UnknownNameError
+from zifbench.reports.analyse import analyse
+from zifbench.reports.measured import read_measured
 from zifbench.reports.record import ANALYSIS_FILE, ARRAYS_FOLDER, Analysis
+from zifbench.reports.sources import read_run
 
 GLASSES = "gaillac2020/ZIF4_15glass*.cif"
 
@@ -112,7 +117,12 @@ def test_a_trajectory_has_series_bands_and_displacements(tmp_path, zif4, write_e
     out = tmp_path / "out"
     analysis = analyse([str(path)], out, settings=Settings(temperature_K=300.0))
     assert {gap.observable for gap in analysis.runs[0].gaps} == {
+        "pmf",  # no barrier without a bond that breaks
         "bonds",  # that no bond broke is said
+        "vibrations",
+        "hessian",
+        "pressure",
+        "msd",  # too few lags for a slope
         "elasticity",
         "volume_fluctuations",
         "equation_of_state",
@@ -171,3 +181,196 @@ def test_a_damaged_file_is_one_sentence(tmp_path):
 def test_a_name_is_not_needed_for_a_file_with_an_equals_sign(tmp_path, zif4, write_extxyz):
     path = write_extxyz(zif4[:1], "T=300.extxyz")
     assert read_run(str(path)).name == "T=300"
+
+
+# -- files, stores, interruptions -----------------------------------------------------------------
+
+
+@pytest.fixture
+def walk(zif4):
+    """Twelve frames 2 fs apart, with a label that only some of them have in a file."""
+    moves = np.random.default_rng(0).normal(scale=0.02, size=(12, zif4.n_atoms, 3))
+    return dataclasses.replace(
+        zif4[np.zeros(12, int)],
+        positions=zif4.positions[:1] + moves,
+        time_fs=2.0 * np.arange(12),
+        labels={},
+        source_index=None,
+    )
+
+
+def test_a_store_and_a_file_of_the_same_frames_agree(tmp_path, walk, write_extxyz):
+    from zifbench.dataset.store import StoreWriter
+
+    with StoreWriter(tmp_path / "nvt.zarr") as writer:
+        writer.trajectory(
+            "warm", walk[:1], attributes={"temperature_K": 300.0}, dtypes={"positions": "float64"}
+        ).append(walk)
+    path = write_extxyz(walk, "file.extxyz")
+    store = tmp_path / "nvt.zarr"
+    analysis = analyse([f"s={store}", f"{store}/warm", str(path)], tmp_path / "out")
+    whole, one, _file = analysis.runs
+    assert [run.name for run in analysis.runs] == ["s", "warm", "file"]
+    assert whole.files == one.files == ["nvt.zarr/warm"]
+    assert whole.temperature_K == 300.0
+    assert whole.digest == one.digest
+    assert whole.numbers == one.numbers
+    for quantity in ("zn_n", "pore_volume", "n_zn_n_mean", "rings"):
+        values = [number(analysis, name, quantity).value for name in ("warm", "file")]
+        assert values[0] == pytest.approx(values[1], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{}/cold", "unknown trajectory"),
+        ("x={}/..", "no store of zifbench"),
+        ("a={},{}/warm", "given twice"),
+        ("{}.zip", "does not exist"),
+    ],
+)
+def test_what_is_no_trajectory_of_a_store(tmp_path, walk, text, reason):
+    from zifbench.dataset.store import StoreWriter
+    from zifbench.errors import ZifbenchError
+
+    with StoreWriter(tmp_path / "nvt.zarr") as writer:
+        writer.trajectory("warm", walk[:1]).append(walk)
+    with pytest.raises(ZifbenchError, match=reason):
+        read_run(text.replace("{}", str(tmp_path / "nvt.zarr")))
+
+
+def test_frames_that_are_bad_in_one_place(tmp_path, walk, write_extxyz):
+    """NaN in one frame, labels on some: the others are analysed, nothing is refused."""
+    import ase.io
+
+    positions = walk.positions.copy()
+    positions[7, 33] = np.nan
+    atoms = dataclasses.replace(walk, positions=positions).to_ase()
+    for k in (2, 3, 9):
+        atoms[k].info["name"] = f"n{k}"
+    ase.io.write(tmp_path / "bad.extxyz", atoms)
+    analysis = analyse([str(tmp_path / "bad.extxyz")], tmp_path / "out")
+    run = analysis.runs[0]
+    gaps = {gap.observable: gap.reason for gap in run.gaps}
+    assert "NaN or infinite at atom 33 in frame 7 of bad.extxyz" in gaps["coordination"]
+    assert number(analysis, "bad", "density").n == 12
+    found = {n.observable for n in run.numbers}
+    assert found | set(gaps) == set(analysis.observables)
+
+
+def test_labels_on_some_frames_leave_a_trajectory(tmp_path, walk):
+    import ase.io
+
+    atoms = walk.to_ase()
+    atoms[5].info["phase"] = "crystal"
+    ase.io.write(tmp_path / "walk.extxyz", atoms)
+    analyse([str(tmp_path / "walk.extxyz")], tmp_path / "out")
+    assert "n_msd" in zarr.open_group(str(tmp_path / "out" / ARRAYS_FOLDER))["walk/msd/curves"]
+    assert zarr.open_group(str(tmp_path / "out" / ARRAYS_FOLDER))["walk/axes/0"].attrs["label"] == (
+        "time, ps"
+    )
+
+
+def test_what_stops_the_writing_leaves_the_old_analysis(tmp_path, monkeypatch):
+    import zifbench.reports.analyse as module
+
+    out = tmp_path / "out"
+    analyse(["zif4-own-val"], out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "write_analysis_page", full)
+    with pytest.raises(OSError, match="No space"):
+        analyse(["zif4-own-val"], out, overwrite=True)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    with pytest.raises(OSError, match="No space"):
+        analyse(["zif4-own-val"], tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    monkeypatch.undo()
+    analyse(["zif4-own-test"], out, overwrite=True)
+    assert (out / ANALYSIS_FILE).read_bytes() != before[out / ANALYSIS_FILE]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_stopped_analysis_says_what_is_left(tmp_path):
+    """An interrupt while it reads: one sentence, 130, nothing written."""
+    script = (
+        "import sys, signal, os\n"
+        "import zifbench.analysis.meters as m\n"
+        "add = m._Reading.add\n"
+        "m._Reading.add = lambda self, f: (os.kill(os.getpid(), signal.SIGINT), add(self, f))\n"
+        "sys.argv = ['zifbench', 'analyse', 'zif4-own-test', '--out', sys.argv[1]]\n"
+        "from zifbench.cli import main\n"
+        "main()\n"
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outcome.returncode == 130
+    assert outcome.stderr.strip().splitlines()[-1] == (
+        "stopped; nothing was written, and an earlier analysis is as it was"
+    )
+    assert "resume" not in outcome.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- X-ray ----------------------------------------------------------------------------------------
+
+
+def test_xray_is_shown_beside_what_was_measured(tmp_path):
+    q = np.arange(0.6, 12.0, 0.1)
+    (tmp_path / "m.int01").write_text(
+        "# Q F error\n" + "".join(f"{a:.3f} {np.sin(a):.4f} 0.01\n" for a in q) + "12.0 0.0 0.0\n"
+    )
+    r = np.arange(0.0, 25.0, 0.05)
+    (tmp_path / "m.dofr").write_text("".join(f"{a:.3f} {np.sin(5 * a):.4f} 0\n" for a in r))
+    settings = Settings(xray=tuple(read_measured(tmp_path / f"m.{e}") for e in ("int01", "dofr")))
+    assert len(settings.xray[0].x) == len(q)
+    analysis = analyse(["zif4-own-val"], tmp_path / "out", settings=settings)
+    assert "xray" in analysis.observables
+    curves = zarr.open_group(str(tmp_path / "out" / ARRAYS_FOLDER))["zif4-own-val/xray/curves"]
+    assert curves["xray_f/x"][:] == pytest.approx(q)
+    assert curves["xray_d/x"][-1] == pytest.approx(12.0, abs=0.05)
+    assert abs(number(analysis, "zif4-own-val", "xray_correlation").value) <= 1.0
+
+
+@pytest.mark.published
+def test_published_xray(tmp_path):
+    """The correlations of analysis.md: glasses 0.960, unstretched 0.83, scale of F(Q) about 1."""
+    folder = published_file("gaillac2017/ZIF4glassa_31.dofr").parent
+    settings = Settings(
+        xray=tuple(read_measured(folder / f"ZIF4glassa_31.{e}") for e in ("int01", "dofr"))
+    )
+    glasses = published_file(GLASSES.replace("*", "01")).parent.parent / GLASSES
+    analysis = analyse([f"glasses={glasses}"], tmp_path, settings=settings)
+    value = number(analysis, "glasses", "xray_correlation")
+    assert value.value == pytest.approx(0.960, abs=0.005)
+    assert number(analysis, "glasses", "xray_scale").value == pytest.approx(1.0, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("a.txt", "1 2\n3 4\n", "suffix"),
+        ("a.dofr", "one two\n", "no table"),
+        ("a.dofr", "2 1\n1 1\n", "rising"),
+        ("a.int01", "1 nan\n2 1\n", "finite"),
+    ],
+)
+def test_bad_measurements(tmp_path, name, text, reason):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=reason):
+        read_measured(tmp_path / name)
+    with pytest.raises(DataError, match="give a table"):
+        read_measured(tmp_path / "none.dofr")
+
+
+def test_unknown_optional_observable(tmp_path):
+    with pytest.raises(UnknownNameError, match="optional observable 'rdf'"):
+        analyse(["zif4-own-val"], tmp_path / "out", optional=["rdf"])

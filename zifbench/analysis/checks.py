@@ -51,7 +51,7 @@ def checked_chunks(
         for chunk in part.chunks(CHUNK_FRAMES):
             _check_positions(chunk)
             if periodic:
-                _check_cell(chunk)
+                check_cells(chunk)
             n_frames += len(chunk)
             yield chunk
     if n_frames == 0:
@@ -68,7 +68,12 @@ def _check_positions(frames: Frames) -> None:
         )
 
 
-def _check_cell(frames: Frames) -> None:
+def check_cells(frames: Frames) -> None:
+    """Refuse frames without a periodic cell; positions may be anything.
+
+    Raises:
+        NotDefinedError: not periodic along the three vectors, or a cell without volume.
+    """
     if not frames.pbc.all():
         raise NotDefinedError(
             f"cell: {frames.source} is not periodic along all three cell vectors "
@@ -95,7 +100,7 @@ def species_index(frames: Frames, symbol: str) -> IntArray:
     index = np.flatnonzero(frames.numbers == atomic_numbers[symbol])
     if not len(index):
         raise NotDefinedError(
-            f"no {symbol} atoms in {frames.source}; the observable is defined only with them"
+            f"no {symbol} atoms in {frames.where(0)}; the observable is defined only with them"
         )
     return index.astype(np.int64)
 
@@ -148,7 +153,9 @@ class Clock:
         self.n_frames += len(frames)
         if frames.time_fs is None:
             if self._given is None:
-                raise NotDefinedError(f"{frames.source} carries no times; give frame_interval_fs")
+                raise NotDefinedError(
+                    f"{frames.source} carries no times; give frame_interval_fs (--frame-interval)"
+                )
             return
         times = frames.time_fs if self._last is None else np.append(self._last, frames.time_fs)
         steps = np.diff(times)

@@ -185,31 +185,77 @@ def bond_history(
     Raises:
         NotDefinedError: one frame only, no time axis, or distances in the wrong order.
     """
-    check_positive("form_A", form_A, unit="Å")
-    if centre == neighbour or not break_A >= form_A:
-        raise NotDefinedError(
-            f"bond_history: {centre}–{neighbour} with break_A = {break_A}, form_A = {form_A}; "
-            "wanted two elements and break_A ≥ form_A"
-        )
-    events: list[IntArray] = []
-    clock = Clock(frame_interval_fs)
-    state, index, n_centres, n_frames = np.zeros(0, np.int64), np.zeros(0, np.int64), 0, 0
-    for chunk in checked_chunks(frames, species=(centre, neighbour)):
-        clock.add(chunk)
-        bonded = _Bonded(chunk, centre=centre, neighbour=neighbour, cutoff_A=break_A)
-        index, n_centres = bonded.index, bonded.n_centres
-        if n_frames == 0:
-            state = np.full((len(index) - n_centres, _MAX_PARTNERS + 1), -1, dtype=np.int64)
-        events.append(_follow(*bonded.arrays, n_centres, form_A, state, n_frames))
-        if (events[-1][:, 3] < 0).any():
+    meter = BondMeter(
+        centre=centre,
+        neighbour=neighbour,
+        form_A=form_A,
+        break_A=break_A,
+        frame_interval_fs=frame_interval_fs,
+    )
+    for chunk in checked_chunks(frames):
+        meter.add(chunk)
+    return meter.result()
+
+
+class BondMeter:
+    """The bonds of frames that come piece by piece; arguments as of `bond_history`.
+
+    It keeps every bond that ever was and the frames of its beginning and end.
+    """
+
+    def __init__(
+        self,
+        *,
+        centre: str = "Zn",
+        neighbour: str = "N",
+        form_A: float = 2.5,
+        break_A: float = 3.0,
+        frame_interval_fs: float | None = None,
+    ) -> None:
+        check_positive("form_A", form_A, unit="Å")
+        if centre == neighbour or not break_A >= form_A:
+            raise NotDefinedError(
+                f"bond_history: {centre}–{neighbour} with break_A = {break_A}, form_A = {form_A}; "
+                "wanted two elements and break_A ≥ form_A"
+            )
+        self._pair, self._form_A, self._break_A = (centre, neighbour), form_A, break_A
+        self._clock = Clock(frame_interval_fs)
+        self._events: list[IntArray] = []
+        self._centres = self._ends = np.zeros(0, np.int64)
+        self._state = np.zeros((0, _MAX_PARTNERS + 1), np.int64)
+        self._n_frames = 0
+
+    def add(self, chunk: Frames) -> None:
+        """Take the next frames, which must be good ones (`checked_chunks`).
+
+        Raises:
+            NotDefinedError: no such atoms, uneven times, or too many bonds on one atom.
+        """
+        centre, neighbour = self._pair
+        self._clock.add(chunk)
+        bonded = _Bonded(chunk, centre=centre, neighbour=neighbour, cutoff_A=self._break_A)
+        n = bonded.n_centres
+        if self._n_frames == 0:
+            self._centres, self._ends = bonded.index[:n], bonded.index[n:]
+            self._state = np.full((len(self._ends), _MAX_PARTNERS + 1), -1, dtype=np.int64)
+        events = _follow(*bonded.arrays, n, self._form_A, self._state, self._n_frames)
+        if (events[:, 3] < 0).any():
             raise NotDefinedError(
                 f"bond_history: a {neighbour} holds more than {_MAX_PARTNERS} {centre} within "
-                f"{break_A} Å; that is no bond, lower the distances"
+                f"{self._break_A} Å; that is no bond, lower the distances"
             )
-        n_frames += len(chunk)
-    return _history(
-        np.concatenate(events), index[:n_centres], index[n_centres:], n_frames, clock.interval_fs()
-    )
+        self._events.append(events)
+        self._n_frames += len(chunk)
+
+    def result(self) -> BondHistory:
+        """Every bond of all frames.
+
+        Raises:
+            NotDefinedError: one frame only.
+        """
+        interval_fs = self._clock.interval_fs()
+        events = np.concatenate(self._events)
+        return _history(events, self._centres, self._ends, self._n_frames, interval_fs)
 
 
 @jit

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from zifbench.analysis.moduli import hill_average
+from zifbench.analysis.moduli import born_stability, hill_average
 from zifbench.analysis.resampling import BootstrapEstimate, bootstrap_mean
 from zifbench.analysis.timeseries import as_series
 from zifbench.errors import DataError, NotDefinedError
@@ -116,6 +116,24 @@ def hill_estimate(
 
     moments = _moments(cells, temperature_K)
     return bootstrap_mean(moments, transform=moduli, seed=seed, n_resamples=n_resamples)
+
+
+def stability_estimate(
+    cells: npt.ArrayLike, *, temperature_K: float, seed: int, n_resamples: int = 500
+) -> BootstrapEstimate:
+    """Smallest eigenvalue of C in GPa, the softest strain, with its error from blocks of frames.
+
+    A tensor from strain fluctuations is positive definite by construction (Born's criterion holds
+    for any run); what tells is how far the interval stays from zero.
+    """
+    return bootstrap_mean(
+        _moments(cells, temperature_K),
+        transform=lambda mean: float(
+            born_stability(_stiffness(mean, temperature_K)).eigenvalues_GPa[0]
+        ),
+        seed=seed,
+        n_resamples=n_resamples,
+    )
 
 
 def bulk_modulus_from_volumes_GPa(volume_A3: npt.ArrayLike, *, temperature_K: float) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -35,12 +35,15 @@ class MeanSquareDisplacement:
         msd_A2: Element -> MSD in Å², shape (K,).
         n_origins: Time origins behind each lag, shape (K,).
         n_frames: Number of frames.
+        blocks_A2: Element -> MSD of consecutive stretches of origins, shape (B, K), as many in
+            each stretch; empty where none were asked for.
     """
 
     lag_fs: FloatArray
     msd_A2: dict[str, FloatArray]
     n_origins: IntArray
     n_frames: int
+    blocks_A2: dict[str, FloatArray] = field(default_factory=dict)
 
     def diffusion_cm2_per_s(self, symbol: str, *, from_fs: float, to_fs: float) -> float:
         """Einstein's D = slope / 6 of the MSD between two lags, by least squares.
@@ -53,14 +56,25 @@ class MeanSquareDisplacement:
         Raises:
             NotDefinedError: fewer than three lags in the range.
         """
-        chosen = (self.lag_fs >= from_fs) & (self.lag_fs <= to_fs)
-        if chosen.sum() < 3:
-            raise NotDefinedError(
-                f"diffusion coefficient: {chosen.sum()} lags between {from_fs:g} and {to_fs:g} "
-                f"fs, wanted at least 3 of those from 0 to {self.lag_fs[-1]:g} fs"
-            )
-        slope = np.polyfit(self.lag_fs[chosen], self.msd_A2[symbol][chosen], 1)[0]
-        return float(slope / 6.0 * _A2_PER_FS_IN_CM2_PER_S)
+        return diffusion_cm2_per_s(self.lag_fs, self.msd_A2[symbol], from_fs=from_fs, to_fs=to_fs)
+
+
+def diffusion_cm2_per_s(
+    lag_fs: FloatArray, msd_A2: FloatArray, *, from_fs: float, to_fs: float
+) -> float:
+    """Einstein's D = slope / 6 of a mean square displacement between two lags, least squares.
+
+    Raises:
+        NotDefinedError: fewer than three lags in the range.
+    """
+    chosen = (lag_fs >= from_fs) & (lag_fs <= to_fs)
+    if chosen.sum() < 3:
+        raise NotDefinedError(
+            f"diffusion coefficient: {chosen.sum()} lags between {from_fs:g} and {to_fs:g} "
+            f"fs, wanted at least 3 of those from 0 to {lag_fs[-1]:g} fs"
+        )
+    slope = np.polyfit(lag_fs[chosen], msd_A2[chosen], 1)[0]
+    return float(slope / 6.0 * _A2_PER_FS_IN_CM2_PER_S)
 
 
 def mean_square_displacement(
@@ -92,33 +106,102 @@ def mean_square_displacement(
 
     Source: Castel et al. 2024 (frames every 500 fs); windows as in the authors' settings.
     """
-    clock = Clock(frame_interval_fs)
-    walk = _Walk(remove_drift=remove_drift)
-    window: _Window | None = None
-    held: list[Frames] = []  # until the second frame tells the interval
-    names: list[str] = []
+    meter = DisplacementMeter(
+        lambda interval_fs: (max_lag_fs, lag_step_fs),
+        species=species,
+        frame_interval_fs=frame_interval_fs,
+        remove_drift=remove_drift,
+    )
     for chunk in checked_chunks(frames):
-        clock.add(chunk)
-        held.append(chunk)
-        if window is None and sum(len(piece) for piece in held) > 1:
-            names = sorted(set(chunk.symbols)) if species is None else list(species)
-            lags = _lags(clock.interval_fs(), max_lag_fs, lag_step_fs)
-            window = _Window([species_index(chunk, name) for name in names], lags)
-        if window is not None:
-            for piece in held:
-                window.add(walk.unwrap(piece))
-            held = []
-    interval_fs = clock.interval_fs()  # refuses a single frame
-    if window is None or window.n_frames <= window.lags[-1]:
-        raise NotDefinedError(
-            f"mean square displacement: max_lag_fs = {max_lag_fs:g} is not shorter than the run "
-            f"of {clock.n_frames} frames every {interval_fs:g} fs; lower it"
+        meter.add(chunk)
+    return meter.result()
+
+
+class DisplacementMeter:
+    """The mean square displacement of frames that come piece by piece.
+
+    Args:
+        lags: From the frame interval in fs to the longest lag and the spacing of the lags in fs.
+        species: Elements, all by default.
+        frame_interval_fs: Time between frames, where the frames carry no times.
+        remove_drift: Take the motion of the centre of mass away.
+        n_frames: Number of frames to come, where blocks are wanted.
+        n_blocks: Stretches of origins whose displacements are averaged apart.
+    """
+
+    def __init__(
+        self,
+        lags: Callable[[float], tuple[float, float]],
+        *,
+        species: Sequence[str] | None = None,
+        frame_interval_fs: float | None = None,
+        remove_drift: bool = True,
+        n_frames: int | None = None,
+        n_blocks: int = 1,
+    ) -> None:
+        self._wanted, self._species = lags, species
+        self._n_frames, self._n_blocks = n_frames, n_blocks
+        self._clock = Clock(frame_interval_fs)
+        self._walk = Walk(remove_drift=remove_drift)
+        self._window: _Window | None = None
+        self._names: list[str] = []
+        self._held: list[Frames] = []  # until the second frame tells the interval
+
+    def add(self, chunk: Frames) -> None:
+        """Take the next frames, which must be good ones (`checked_chunks`).
+
+        Raises:
+            NotDefinedError: as `mean_square_displacement`.
+        """
+        self._clock.add(chunk)
+        self._held.append(chunk)
+        if self._window is None and self._clock.n_frames > 1:
+            wanted = self._species
+            self._names = sorted(set(chunk.symbols)) if wanted is None else list(wanted)
+            interval_fs = self._clock.interval_fs()
+            lags = _lags(interval_fs, *self._wanted(interval_fs))
+            groups = [species_index(chunk, name) for name in self._names]
+            self._window = _Window(groups, lags, self._n_frames, self._n_blocks)
+        if self._window is not None:
+            for piece in self._held:
+                self._window.add(self._walk.unwrap(piece))
+            self._held = []
+
+    def result(self) -> MeanSquareDisplacement:
+        """The displacements over all frames.
+
+        Raises:
+            NotDefinedError: one frame only, or a window longer than the run.
+        """
+        interval_fs = self._clock.interval_fs()  # refuses a single frame
+        window = self._window
+        if window is None or window.n_frames <= window.lags[-1]:
+            longest = 0.0 if window is None else window.lags[-1] * interval_fs
+            raise NotDefinedError(
+                f"mean square displacement: max_lag_fs = {longest:g} is not shorter than the run "
+                f"of {self._clock.n_frames} frames every {interval_fs:g} fs; lower it"
+            )
+        n_origins = window.n_frames - window.lags
+        sizes = np.array([len(group) for group in window.groups], dtype=float)
+        per_atom = window.sums / sizes[:, None]  # (blocks, elements, lags)
+        msd = per_atom.sum(axis=0) / n_origins
+        blocks = None
+        if self._n_blocks > 1:
+            blocks = per_atom / _origins_per_block(n_origins, self._n_blocks)[:, None]
+        lag_fs = window.lags.astype(np.float64) * interval_fs
+        return MeanSquareDisplacement(
+            lag_fs,
+            dict(zip(self._names, msd, strict=True)),
+            n_origins,
+            window.n_frames,
+            {} if blocks is None else {n: blocks[:, k] for k, n in enumerate(self._names)},
         )
-    n_origins = window.n_frames - window.lags
-    totals = window.sums / n_origins
-    msd = {name: totals[k] / len(window.groups[k]) for k, name in enumerate(names)}
-    lag_fs = window.lags.astype(np.float64) * interval_fs
-    return MeanSquareDisplacement(lag_fs, msd, n_origins, window.n_frames)
+
+
+def _origins_per_block(n_origins: IntArray, n_blocks: int) -> FloatArray:
+    """Origins o of block ⌊o B / n⌋ for each lag, shape (blocks, lags)."""
+    edges = -(-np.arange(n_blocks + 1)[:, None] * n_origins // n_blocks)
+    return np.asarray(np.diff(edges, axis=0), dtype=np.float64)
 
 
 def _lags(interval_fs: float, max_lag_fs: float, lag_step_fs: float) -> IntArray:
@@ -135,8 +218,12 @@ def _lags(interval_fs: float, max_lag_fs: float, lag_step_fs: float) -> IntArray
     return np.arange(0, int(max_lag_fs / interval_fs * (1.0 + 1.0e-9)) + 1, step, dtype=np.int64)
 
 
-class _Walk:
-    """Unwrapped paths from the origin, carried from piece to piece."""
+class Walk:
+    """Unwrapped paths from the origin, carried from piece to piece.
+
+    Args:
+        remove_drift: Take the motion of the centre of mass away.
+    """
 
     def __init__(self, *, remove_drift: bool) -> None:
         self.remove_drift = remove_drift
@@ -179,17 +266,22 @@ def _minimum_image(steps: FloatArray, frames: Frames) -> None:
 class _Window:
     """The last frames of the run, and the sums over all pairs of frames a lag apart."""
 
-    def __init__(self, groups: list[IntArray], lags: IntArray) -> None:
+    def __init__(
+        self, groups: list[IntArray], lags: IntArray, n_total: int | None, n_blocks: int
+    ) -> None:
         self.groups, self.lags = groups, lags
-        self.sums = np.zeros((len(groups), len(lags)))
+        self.sums = np.zeros((n_blocks, len(groups), len(lags)))
         self.n_frames = 0
+        self._n_total = n_total or 0
         n = sum(len(group) for group in groups)
         self._ring = np.zeros((int(lags[-1]) + 1, n, 3))
         self._ends = np.cumsum([len(group) for group in groups])
 
     def add(self, path: FloatArray) -> None:
         chosen = np.ascontiguousarray(path[:, np.concatenate(self.groups)])
-        _add_window(chosen, self._ring, self.lags, self._ends, self.n_frames, self.sums)
+        _add_window(
+            chosen, self._ring, self.lags, self._ends, self.n_frames, self._n_total, self.sums
+        )
         self.n_frames += len(path)
 
 
@@ -200,6 +292,7 @@ def _add_window(
     lags: IntArray,
     ends: IntArray,
     n_before: int,
+    n_total: int,
     sums: FloatArray,
 ) -> None:
     """Put frames into the ring buffer and add their squared displacements at every lag."""
@@ -209,6 +302,9 @@ def _add_window(
         for k in range(len(lags)):
             if lags[k] > now:
                 break
+            block = 0
+            if len(sums) > 1:
+                block = min((now - lags[k]) * len(sums) // (n_total - lags[k]), len(sums) - 1)
             origin = ring[(now - lags[k]) % len(ring)]
             atom = 0
             for group in range(len(ends)):
@@ -217,4 +313,4 @@ def _add_window(
                     for x in range(3):
                         total += (path[t, atom, x] - origin[atom, x]) ** 2
                     atom += 1
-                sums[group, k] += total
+                sums[block, group, k] += total

@@ -19,6 +19,8 @@ MAX_RING_SIZE = 32
 _MAX_BONDS_PER_ZINC = 4
 # Graphs remembered; 1000 of 272 atoms are 3 MB.
 _MAX_KNOWN_GRAPHS = 1000
+# Graph -> rings per cell and share of nodes on a ring, by size.
+KnownGraphs = dict[bytes, tuple[IntArray, FloatArray]]
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,11 @@ def graph_rings(graph: ZifGraph, *, max_size: int = MAX_RING_SIZE) -> tuple[IntA
 
 
 def ring_statistics(
-    frames: FrameStream, *, max_size: int = MAX_RING_SIZE, break_A: float = BREAK_A
+    frames: FrameStream,
+    *,
+    max_size: int = MAX_RING_SIZE,
+    break_A: float = BREAK_A,
+    known: KnownGraphs | None = None,
 ) -> RingSeries:
     """Primitive rings of the Zn–Im graph, frame by frame: a melting indicator.
 
@@ -197,13 +203,14 @@ def ring_statistics(
         frames: T frames, or a stream of pieces.
         max_size: Largest ring, Zn and Im counted.
         break_A: Length beyond which a ring bond is broken.
+        known: Graphs searched before with the same `max_size`; new ones are added.
 
     Raises:
         NotDefinedError: no Zn, no imidazolate, or frames without cell or with NaN.
 
     Source: Castel et al. 2024.
     """
-    known: dict[bytes, tuple[IntArray, FloatArray]] = {}
+    known = {} if known is None else known
     counts, fractions, n_nodes, n_searches = [], [], [], 0
     for graph in zif_graphs(frames, break_A=break_A):
         key = _graph_key(graph)

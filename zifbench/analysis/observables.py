@@ -6,27 +6,45 @@ figures follow from what it returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from ase.data import atomic_masses
 
-from zifbench.analysis.angles import AngleDistribution, bond_angle_distribution
-from zifbench.analysis.checks import checked_chunks
-from zifbench.analysis.coordination import bond_history, coordination_numbers
-from zifbench.analysis.elasticity import bulk_modulus_from_volumes_estimate, hill_estimate
+from zifbench.analysis.angles import bond_angle_distribution
+from zifbench.analysis.checks import check_cells
+from zifbench.analysis.coordination import coordination_numbers
 from zifbench.analysis.eos import birch_murnaghan_pressure_GPa, fit_birch_murnaghan
 from zifbench.analysis.linker_geometry import linker_angle_distribution, ring_orientation_index
 from zifbench.analysis.linker_series import linker_events
-from zifbench.analysis.msd import mean_square_displacement
-from zifbench.analysis.network import MAX_RING_SIZE, ring_statistics
+from zifbench.analysis.network import MAX_RING_SIZE, KnownGraphs, ring_statistics
+from zifbench.analysis.observation import (
+    Curve,
+    Event,
+    Observable,
+    Observation,
+    Reading,
+    Scalar,
+    Scope,
+    Series,
+    Settings,
+)
 from zifbench.analysis.pores import pore_volumes
-from zifbench.analysis.rdf import ZIF_PAIRS, partial_rdfs, potential_of_mean_force
+from zifbench.analysis.rdf import barrier, partial_rdfs, potential_of_mean_force
+from zifbench.analysis.scattering_observable import xray
 from zifbench.analysis.spheres import largest_spheres
 from zifbench.analysis.timeseries import MIN_BLOCKS, mean_estimate
+from zifbench.analysis.trajectory import (
+    Bonds,
+    Elasticity,
+    HessianModes,
+    Msd,
+    Spectrum,
+    VolumeFluctuations,
+)
+from zifbench.analysis.zeopp import zeo_pore_volumes
 from zifbench.errors import NotDefinedError
 from zifbench.frames import FloatArray, Frames
 from zifbench.units import (
@@ -36,133 +54,16 @@ from zifbench.units import (
     EV_PER_A3_IN_GPA,
 )
 
-_FS_PER_PS = 1000.0
 _MAX_COORDINATION = 12  # last bin of the histogram
-_SURVIVAL_POINTS = 101
-_LAGS = 40  # points of a mean square displacement
-_MAX_LAG_FS = 20_000.0  # the authors' window
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the frames themselves do not say.
-
-    Attributes:
-        temperature_K: Temperature of the runs; free energies and elastic constants need it.
-        frame_interval_fs: Time between frames where the frames carry no times.
-        seed: Of the bootstrap.
-    """
-
-    temperature_K: float | None = None
-    frame_interval_fs: float | None = None
-    seed: int = 0
-
-    def temperature(self) -> float:
-        """The temperature in K.
-
-        Raises:
-            NotDefinedError: it was not given.
-        """
-        if self.temperature_K is None:
-            raise NotDefinedError("it needs the temperature of the run; give it (--temperature)")
-        return self.temperature_K
-
-
-@dataclass(frozen=True)
-class Series:
-    """One number a frame, shape (T,); its mean is the number reported."""
-
-    title: str
-    unit: str
-    values: FloatArray
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A curve whose ordinate is a mean over frames, or a function of such a mean.
-
-    Attributes:
-        title: What it is.
-        x_label: Abscissa with unit.
-        y_label: Ordinate with unit.
-        x: Abscissa, shape (B,).
-        y: Mean contribution of a frame, shape (B,).
-        of_mean: From the mean contribution to the ordinate; None where they are the same.
-        bars: Drawn as bars and not as a line.
-    """
-
-    title: str
-    x_label: str
-    y_label: str
-    x: FloatArray
-    y: FloatArray
-    of_mean: Callable[[FloatArray], FloatArray] | None = None
-    bars: bool = False
-
-
-@dataclass(frozen=True)
-class Scalar:
-    """One number of a whole trajectory, with the interval that its own estimator gives."""
-
-    title: str
-    unit: str
-    value: float
-    interval_95: tuple[float, float] | None = None
-    reliable: bool | None = None
-    note: str | None = None
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What an observable makes of some frames; the keys name arrays in files.
-
-    Attributes:
-        series: Numbers frame by frame.
-        curves: Means over frames.
-        scalars: Numbers of the whole.
-        events: What happened, in words.
-        gaps: What could not be had, with the reason.
-    """
-
-    series: Mapping[str, Series] = field(default_factory=dict)
-    curves: Mapping[str, Curve] = field(default_factory=dict)
-    scalars: Mapping[str, Scalar] = field(default_factory=dict)
-    events: tuple[str, ...] = ()
-    gaps: tuple[str, ...] = ()
-
-
-class Scope(StrEnum):
-    """What an observable must see at once."""
-
-    FRAMES = "frames"  # any frames: blocks of them give the error bars
-    TRAJECTORY = "trajectory"  # all frames of one file, in order
-    FILES = "files"  # all files of a run
-
-
-@dataclass(frozen=True)
-class Observable:
-    """A line of the table.
-
-    Attributes:
-        about: What it is, for people.
-        function: From `Frames` (a sequence of them for `Scope.FILES`) and `Settings`.
-        scope: What the function must see at once.
-        optional: Left out unless asked for.
-    """
-
-    about: str
-    function: Callable[..., Observation]
-    scope: Scope = Scope.FRAMES
-    optional: bool = False
-
+_DRAWN_BINS = 5  # of 0.01 Å, in a picture of g(r)
+_MAX_VOLUMES = 12  # of one file; more are a cell that fluctuates, and no scan
 
 # -- from the frames ------------------------------------------------------------------------------
 
 
 def density(frames: Frames, settings: Settings) -> Observation:
     """Density of natural elements, whatever isotopes the run moves, and volume of the cell."""
-    for _ in checked_chunks(frames):
-        continue
+    check_cells(frames)
     mass = atomic_masses[frames.numbers].sum()
     values = mass / frames.volume * AMU_PER_A3_IN_G_PER_CM3
     return Observation(
@@ -199,7 +100,9 @@ def rdf(frames: Frames, settings: Settings) -> Observation:
     curves = {}
     for (a, b), found in partial_rdfs(frames).items():
         key = f"{a}_{b}".lower()
-        curves[f"{key}_g"] = Curve(f"{a}–{b}", "r, Å", "g(r)", found.r_A, found.g)
+        curves[f"{key}_g"] = Curve(
+            f"{a}–{b}", "r, Å", "g(r)", found.r_A, found.g, drawn_bins=_DRAWN_BINS
+        )
         curves[f"{key}_running"] = Curve(
             f"{a}–{b}, running", "r, Å", f"{b} within r of {a}", found.edges_A[1:],
             found.coordination,
@@ -207,11 +110,16 @@ def rdf(frames: Frames, settings: Settings) -> Observation:
     return Observation(curves=curves)
 
 
-def pmf(frames: Frames, settings: Settings) -> Observation:
-    """Zn–N potential of mean force, zero at the first maximum of g(r)."""
+def pmf(found: Observation, settings: Settings) -> Observation:
+    """Zn–N potential of mean force, zero at the first maximum of g(r), and its barrier."""
     energy = partial(_free_energy, temperature_K=settings.temperature())
-    found = partial_rdfs(frames, pairs=ZIF_PAIRS[:1])[ZIF_PAIRS[0]]
-    curve = Curve("Zn–N", "r, Å", "F(r), kJ/mol", found.r_A, found.g, energy)
+    g = found.curves["zn_n_g"]
+    kT = BOLTZMANN_EV_PER_K * settings.temperature() * EV_IN_KJ_PER_MOL
+    height = Reading("Barrier of the Zn–N bond", "kJ/mol", partial(barrier, g.x, kT=kT))
+    curve = replace(
+        g, title="Zn–N", y_label="F(r), kJ/mol", of_mean=energy, drawn_bins=1,
+        readings={"zn_n_barrier": height},
+    )  # fmt: skip
     return Observation(curves={"zn_n_pmf": curve})
 
 
@@ -219,40 +127,62 @@ def _free_energy(values: FloatArray, *, temperature_K: float) -> FloatArray:
     return potential_of_mean_force(values, temperature_K=temperature_K) * EV_IN_KJ_PER_MOL
 
 
-def _angle_sources(frames: Frames) -> dict[str, tuple[str, AngleDistribution]]:
-    return {
-        "n_zn_n": ("N–Zn–N", bond_angle_distribution(frames)),
-        "zn_im_zn": ("Zn–Im–Zn", linker_angle_distribution(frames)),
-    }
-
-
 def angles(frames: Frames, settings: Settings) -> Observation:
     """N–Zn–N and Zn–Im–Zn angle distributions."""
     curves = {}
-    for key, (title, found) in _angle_sources(frames).items():
-        to_density = partial(_per_degree, widths=np.diff(found.edges_deg))
+    sources = {
+        "n_zn_n": ("N–Zn–N", bond_angle_distribution(frames)),
+        "zn_im_zn": ("Zn–Im–Zn", linker_angle_distribution(frames)),
+    }
+    for key, (title, found) in sources.items():
+        theta = found.theta_deg
         y = np.asarray(found.counts / found.n_frames, dtype=float)
-        curves[key] = Curve(title, "θ, °", "p(θ), 1/°", found.theta_deg, y, to_density)
+        readings = {f"{key}_mean": Reading(f"{title} angle, mean", "°", partial(_mean, theta))}
+        curves[key] = Curve(
+            title, "θ, °", "p(θ), 1/°", theta, y, partial(_per_degree, widths=_widths(theta)),
+            readings=readings,
+        )  # fmt: skip
     return Observation(curves=curves)
+
+
+def _widths(centres: FloatArray) -> FloatArray:
+    return np.full(len(centres), float(centres[1] - centres[0]))
+
+
+def _mean(x: FloatArray, density: FloatArray) -> float:
+    return float(x @ density / density.sum())
 
 
 def _per_degree(counts: FloatArray, *, widths: FloatArray) -> FloatArray:
     return np.asarray(counts / (counts.sum() * widths), dtype=float)
 
 
-def angular_pmf(frames: Frames, settings: Settings) -> Observation:
+def angular_pmf(found: Observation, settings: Settings) -> Observation:
     """Free energy of the angles per solid angle, zero at the minimum."""
-    energy = partial(_free_energy, temperature_K=settings.temperature())
-    curves = {}
-    for key, (title, found) in _angle_sources(frames).items():
-        y = found.relative_to_isotropic * found.n_angles / found.n_frames
-        curves[f"{key}_pmf"] = Curve(title, "θ, °", "F(θ), kJ/mol", found.theta_deg, y, energy)
+    kelvin = settings.temperature()
+    curves = {
+        f"{key}_pmf": replace(
+            curve,
+            y_label="F(θ), kJ/mol",
+            of_mean=partial(_per_solid_angle, theta_deg=curve.x, temperature_K=kelvin),
+            readings={},
+        )
+        for key, curve in found.curves.items()
+    }
     return Observation(curves=curves)
 
 
-def rings(frames: Frames, settings: Settings) -> Observation:
+def _per_solid_angle(
+    counts: FloatArray, *, theta_deg: FloatArray, temperature_K: float
+) -> FloatArray:
+    half = 0.5 * _widths(theta_deg)
+    share = np.cos(np.radians(theta_deg - half)) - np.cos(np.radians(theta_deg + half))
+    return _free_energy(counts / share, temperature_K=temperature_K)
+
+
+def rings(frames: Frames, settings: Settings, *, memory: KnownGraphs | None = None) -> Observation:
     """Primitive rings of the Zn–Im graph per cell; sizes count Zn and Im."""
-    found = ring_statistics(frames)
+    found = ring_statistics(frames, known=memory)
     sizes = np.arange(2, MAX_RING_SIZE + 1, 2)
     counts = found.counts.astype(np.float64)
     nodes = sizes.astype(np.float64)
@@ -279,19 +209,20 @@ def rings(frames: Frames, settings: Settings) -> Observation:
 def linkers(frames: Frames, settings: Settings) -> Observation:
     """Broken, merged, protonated and deprotonated imidazolates, with their atoms."""
     found = linker_events(frames)
-    events = tuple(
-        f"{event.kind}: atoms {', '.join(map(str, event.atoms))} in {frames.where(event.frame)}"
-        for event in found.events
-    )
-    return Observation(
-        {"broken": Series("Broken imidazolates", "share", found.broken_fraction)}, events=events
-    )
+    events = []
+    for event in found.events:
+        atoms, frame = ", ".join(map(str, event.atoms)), frames.where(event.frame)
+        events.append(Event(f"{event.kind}: atoms {atoms}", frame, frame))
+    share = Series("Broken imidazolates", "share", found.broken_fraction)
+    return Observation({"broken": share}, events=tuple(events))
 
 
 def orientation(frames: Frames, settings: Settings) -> Observation:
-    """How parallel the rings around one Zn stand."""
+    """How parallel the rings around one Zn stand; the definition is ours."""
     values = ring_orientation_index(frames)
-    return Observation({"ring_orientation": Series("Ring orientation index", "", values)})
+    return Observation(
+        {"ring_orientation": Series("Ring orientation index (our definition)", "", values)}
+    )
 
 
 def pores(frames: Frames, settings: Settings) -> Observation:
@@ -310,130 +241,73 @@ def spheres(frames: Frames, settings: Settings) -> Observation:
     )
 
 
-# -- from a trajectory ----------------------------------------------------------------------------
-
-
-def msd(frames: Frames, settings: Settings) -> Observation:
-    """Mean square displacement of each element, up to a quarter of the run or 20 ps."""
-    interval = _interval_fs(frames, settings)
-    longest = min(_MAX_LAG_FS, interval * max(1, (len(frames) - 1) // 4))
-    step = interval * max(1, round(longest / interval / _LAGS))
-    found = mean_square_displacement(
-        frames, max_lag_fs=longest, lag_step_fs=step, frame_interval_fs=settings.frame_interval_fs
-    )
-    lag_ps = found.lag_fs / _FS_PER_PS
-    curves = {
-        f"{name.lower()}_msd": Curve(name, "time, ps", "MSD, Å²", lag_ps, values)
-        for name, values in found.msd_A2.items()
+def zeo(frames: Frames, settings: Settings) -> Observation:
+    """Pore volume for helium by Zeo++, reachable and not."""
+    found = zeo_pore_volumes(frames)
+    names = {
+        "total": "Pore volume, Zeo++",
+        "accessible": "Accessible pore volume, Zeo++",
+        "non_accessible": "Non-accessible pore volume, Zeo++",
     }
-    return Observation(curves=curves)
-
-
-def _interval_fs(frames: Frames, settings: Settings) -> float:
-    if len(frames) < 2:
-        raise NotDefinedError(f"a time series needs at least two frames, got {len(frames)}")
-    if settings.frame_interval_fs is not None:
-        return settings.frame_interval_fs
-    if frames.time_fs is None:
-        raise NotDefinedError(
-            f"{frames.source} carries no times; give the frame interval (--frame-interval)"
-        )
-    return float(frames.time_fs[1] - frames.time_fs[0])
-
-
-def bonds(frames: Frames, settings: Settings) -> Observation:
-    """Zn–N bonds through time: how many changed their Zn, how long they live."""
-    _interval_fs(frames, settings)
-    found = bond_history(frames, frame_interval_fs=settings.frame_interval_fs)
-    n_broken = int((~found.censored).sum())
-    scalars = {
-        "exchanges": Scalar("N that changed their Zn", "events", float(found.n_exchanges)),
-        "bonds_broken": Scalar("Zn–N bonds broken", "events", float(n_broken)),
-    }
-    times, survival = found.survival()
-    age = np.linspace(0.0, found.n_frames * found.frame_interval_fs, _SURVIVAL_POINTS)
-    lives = np.append(1.0, survival)[np.searchsorted(times, age, side="right")]
-    curve = Curve("Zn–N bonds", "time, ps", "share that lives longer", age / _FS_PER_PS, lives)
-    gaps: tuple[str, ...] = ()
-    if n_broken:
-        lifetime = found.mean_lifetime_fs / _FS_PER_PS
-        scalars["bond_lifetime"] = Scalar("Mean lifetime of a Zn–N bond", "ps", lifetime)
-    else:
-        gaps = (f"lifetime of a Zn–N bond: none broke in {frames.source}",)
-    return Observation(curves={"bond_survival": curve}, scalars=scalars, gaps=gaps)
-
-
-def elasticity(frames: Frames, settings: Settings) -> Observation:
-    """Elastic moduli from the fluctuations of a flexible cell, Hill's averages."""
-    temperature = settings.temperature()
-    for _ in checked_chunks(frames):
-        continue
-    hill = hill_estimate(frames.cell, temperature_K=temperature, seed=settings.seed)
-    names = (
-        ("bulk_modulus_hill", "Bulk modulus K, Hill", "GPa"),
-        ("young_modulus_hill", "Young's modulus E, Hill", "GPa"),
-        ("shear_modulus_hill", "Shear modulus G, Hill", "GPa"),
-        ("poisson_ratio_hill", "Poisson's ratio ν, Hill", ""),
+    return Observation(
+        {f"zeo_{key}": Series(title, "cm³/kg", found[key]) for key, title in names.items()}
     )
-    scalars = {
-        key: Scalar(title, unit, float(value), (float(low), float(high)), hill.reliable)
-        for (key, title, unit), value, low, high in zip(
-            names, hill.estimate, hill.low, hill.high, strict=True
-        )
-    }
-    return Observation(scalars=scalars)
 
 
-def volume_fluctuations(frames: Frames, settings: Settings) -> Observation:
-    """Bulk modulus from the fluctuations of the volume, the Reuss one."""
-    temperature = settings.temperature()
-    for _ in checked_chunks(frames):
-        continue
-    found = bulk_modulus_from_volumes_estimate(
-        frames.volume, temperature_K=temperature, seed=settings.seed
-    )
-    ends = (float(found.low), float(found.high))
-    scalar = Scalar(
-        "Bulk modulus K, volume fluctuations", "GPa", float(found.estimate), ends, found.reliable
-    )
-    return Observation(scalars={"bulk_modulus_volume": scalar})
-
-
-# -- from several files ---------------------------------------------------------------------------
-
-
-def equation_of_state(files: Sequence[Frames], settings: Settings) -> Observation:
-    """Birch–Murnaghan fit of P(V), one volume a file.
+def pressure(frames: Frames, settings: Settings) -> Observation:
+    """Pressure and volume of each frame.
 
     The stress of frames is its potential part; with a temperature the kinetic N k_B T / V is added.
     """
-    missing = [frames.source for frames in files if frames.stress is None]
-    if missing:
-        raise NotDefinedError(f"no stress in {missing[0]}; P(V) needs it at every volume")
+    check_cells(frames)
+    if frames.stress is None:
+        raise NotDefinedError(f"no stress in {frames.where(0)}")
+    diagonal = np.diagonal(frames.stress, axis1=1, axis2=2)
+    lacking = ~np.isfinite(diagonal).all(axis=1)
+    if lacking.any():
+        raise NotDefinedError(
+            f"stress: components missing in {frames.where(int(lacking.argmax()))}"
+        )
     kT = BOLTZMANN_EV_PER_K * (settings.temperature_K or 0.0)
-    pressures = [_pressures_GPa(frames, kT) for frames in files]
-    volumes = np.array([frames.volume.mean() for frames in files])
-    means = np.array([values.mean() for values in pressures])
-    enough = all(len(values) >= MIN_BLOCKS for values in pressures)
-    errors = np.array([mean_estimate(v).standard_error for v in pressures]) if enough else None
+    values = -diagonal.mean(axis=1) + frames.n_atoms * kT / frames.volume
+    title = "Pressure" if kT else "Pressure, potential part (no temperature was given)"
+    return Observation({"pressure": Series(title, "GPa", values * EV_PER_A3_IN_GPA)})
+
+
+# -- from what others found -----------------------------------------------------------------------
+
+
+def equation_of_state(
+    files: Sequence[Mapping[str, Observation]], settings: Settings
+) -> Observation:
+    """Birch–Murnaghan fit of P(V): one volume a file, or the few volumes of one file."""
+    points = _points(files)
+    volumes, means = (np.array([values[k].mean() for values in points]) for k in (0, 1))
+    enough = all(len(pressures) >= MIN_BLOCKS for _, pressures in points)
+    errors = np.array([mean_estimate(p).standard_error for _, p in points]) if enough else None
+    density, volume = (files[0]["density"].series[k].values for k in ("density", "volume"))
     fit = fit_birch_murnaghan(
         volumes,
         means,
-        mass_amu=float(atomic_masses[files[0].numbers].sum()),
+        mass_amu=float(density[0] * volume[0] / AMU_PER_A3_IN_G_PER_CM3),
         pressure_error_GPa=errors if errors is not None and (errors > 0).all() else None,
     )
-    note = None if kT else "potential pressure only: no temperature was given"
+    note = None if settings.temperature_K else "potential pressure only: no temperature was given"
     k, rho = fit.bulk_modulus_GPa, fit.density_g_cm3
     order = np.argsort(volumes)
     x = np.linspace(volumes.min(), volumes.max(), 101)
     y = birch_murnaghan_pressure_GPa(
         x, bulk_modulus_GPa=k, equilibrium_volume_A3=fit.equilibrium_volume_A3
     )
-    axes = ("P(V)", "volume, Å³", "pressure, GPa")
+    axes = ("volume, Å³", "pressure, GPa")
+    reach = None if errors is None else 1.96 * errors[order]
+    band = None if reach is None else (means[order] - reach, means[order] + reach)
     return Observation(
         curves={
-            "pressure": Curve(*axes, volumes[order], means[order]),
-            "pressure_fit": Curve("P(V), fit", *axes[1:], x, y),
+            "pressure_of_volume": Curve(
+                "P(V)", *axes, volumes[order], means[order], band=band, points=True, panel="P(V)"
+            ),
+            "pressure_fit": Curve("Birch–Murnaghan fit", *axes, x, y, panel="P(V)"),
         },
         scalars={
             "bulk_modulus_eos": Scalar(
@@ -447,12 +321,29 @@ def equation_of_state(files: Sequence[Frames], settings: Settings) -> Observatio
     )  # fmt: skip
 
 
-def _pressures_GPa(frames: Frames, kT_eV: float) -> FloatArray:
-    if frames.stress is None or not np.isfinite(frames.stress).all():
-        raise NotDefinedError(f"stress: components missing in {frames.source}")
-    potential = -np.trace(frames.stress, axis1=1, axis2=2) / 3.0
-    kinetic = frames.n_atoms * kT_eV / frames.volume
-    return np.asarray((potential + kinetic) * EV_PER_A3_IN_GPA, dtype=float)
+def _points(files: Sequence[Mapping[str, Observation]]) -> list[tuple[FloatArray, FloatArray]]:
+    """Volumes and pressures of each point of the scan."""
+    rows = [
+        (file["density"].series["volume"].values, file["pressure"].series["pressure"].values)
+        for file in files
+    ]
+    if len(rows) > 1:
+        return rows
+    volumes, pressures = rows[0]
+    distinct, which, counts = np.unique(
+        np.round(volumes, 6), return_inverse=True, return_counts=True
+    )
+    if len(distinct) > _MAX_VOLUMES:
+        raise NotDefinedError(
+            f"one file with {len(distinct)} volumes: the cell fluctuates, which is no scan; P(V) "
+            "wants runs at fixed volumes, as NAME=FILE,FILE…"
+        )
+    if np.ptp(counts):
+        raise NotDefinedError(
+            f"one file with {counts.min()} to {counts.max()} frames at its volumes: no scan; P(V) "
+            "wants as many at each, or runs at fixed volumes as NAME=FILE,FILE…"
+        )
+    return [(volumes[which == k], pressures[which == k]) for k in range(len(distinct))]
 
 
 def _within(value: float, error: float) -> tuple[float, float] | None:
@@ -465,19 +356,28 @@ OBSERVABLES: dict[str, Observable] = {
     "density": Observable("density and volume", density),
     "coordination": Observable("Zn–N coordination", coordination),
     "rdf": Observable("radial distribution functions", rdf),
-    "pmf": Observable("potential of mean force", pmf),
+    "pmf": Observable("potential of mean force", pmf, Scope.OTHER, of=("rdf",)),
     "angles": Observable("bond angles", angles),
-    "angular_pmf": Observable("free energy of the bond angles", angular_pmf),
-    "rings": Observable("primitive rings of the Zn–imidazolate network", rings),
+    "angular_pmf": Observable(
+        "free energy of the bond angles", angular_pmf, Scope.OTHER, of=("angles",)
+    ),
+    "rings": Observable("primitive rings of the Zn–imidazolate network", rings, memory=dict),
     "linkers": Observable("survival of the imidazolates", linkers),
     "orientation": Observable("orientation of the imidazolate rings", orientation),
     "pores": Observable("pore volume", pores),
-    "spheres": Observable("largest spheres", spheres, optional=True),
-    "msd": Observable("mean square displacement", msd, Scope.TRAJECTORY),
-    "bonds": Observable("Zn–N bond exchange", bonds, Scope.TRAJECTORY),
-    "elasticity": Observable("elastic moduli from the cell", elasticity, Scope.TRAJECTORY),
+    "zeo": Observable("pore volume by Zeo++", zeo, optional=True, slow=True),
+    "spheres": Observable("largest spheres", spheres, optional=True, slow=True),
+    "xray": Observable("X-ray scattering (a picture, unscored)", xray, optional=True),
+    "msd": Observable("mean square displacement", Msd, Scope.TRAJECTORY),
+    "bonds": Observable("Zn–N bond exchange", Bonds, Scope.TRAJECTORY),
+    "vibrations": Observable("vibrations from motion", Spectrum, Scope.TRAJECTORY),
+    "hessian": Observable("normal modes", HessianModes, Scope.TRAJECTORY),
+    "elasticity": Observable("elastic constants from the cell", Elasticity, Scope.TRAJECTORY),
     "volume_fluctuations": Observable(
-        "bulk modulus from the volume", volume_fluctuations, Scope.TRAJECTORY
+        "bulk modulus from the volume", VolumeFluctuations, Scope.TRAJECTORY
     ),
-    "equation_of_state": Observable("pressure against volume", equation_of_state, Scope.FILES),
+    "pressure": Observable("pressure", pressure),
+    "equation_of_state": Observable(
+        "pressure against volume", equation_of_state, Scope.FILES, of=("density", "pressure")
+    ),
 }

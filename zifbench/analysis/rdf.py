@@ -21,6 +21,8 @@ from zifbench.frames import FloatArray, Frames, IntArray, cell_heights
 from zifbench.jit import jit
 from zifbench.units import BOLTZMANN_EV_PER_K
 
+_BEYOND_A = (1.0, 2.5)  # where the second minimum lies, after the first
+_SMOOTH_A = 0.1  # the top of a barrier is the mean of so much
 ZIF_PAIRS = (("Zn", "N"), ("Zn", "Zn"), ("N", "N"))
 
 
@@ -95,7 +97,7 @@ def partial_rdfs(
         types = np.repeat(np.arange(len(symbols)), sizes.astype(int))
         positions = np.ascontiguousarray(chunk.positions[:, np.concatenate(index)])
         table = _wanted(symbols, pairs) * r_max_A
-        _histogram(
+        histogram_kernel(
             positions, chunk.cell, inverse_cell(chunk.cell), types, table, chunk.volume,
             counts, weighted,
         )  # fmt: skip
@@ -150,7 +152,7 @@ def check_r_max(frames: Frames, *, r_max_A: float) -> None:
 
 
 @jit
-def _histogram(
+def histogram_kernel(
     positions: FloatArray,
     cells: FloatArray,
     inverses: FloatArray,
@@ -195,3 +197,38 @@ def potential_of_mean_force(density: FloatArray, *, temperature_K: float) -> Flo
     ratio = np.log(density[sampled] / density.max())
     energy[sampled] = -BOLTZMANN_EV_PER_K * temperature_K * ratio
     return energy
+
+
+def barrier(r_A: FloatArray, energy: FloatArray, *, kT: float) -> float:
+    """Height of a potential of mean force between its first and its second minimum.
+
+    The second minimum is the lowest point beyond 1 Å and up to 2.5 Å after the first; for Zn–N it
+    is the other N of the same imidazolate. Where noise makes single bins empty, the mean density
+    of 0.1 Å counts: −kT ln of the mean of e^(−F/kT) there.
+
+    Args:
+        r_A: Distances, evenly spaced, shape (B,).
+        energy: F(r) in any unit, shape (B,); infinite where nothing was sampled.
+        kT: Thermal energy in the same unit.
+
+    Returns:
+        F at the top minus F at the first minimum, in the unit of `energy`.
+
+    Raises:
+        NotDefinedError: the top was never visited, so that only a lower limit is known.
+    """
+    lowest = np.where(np.isfinite(energy), energy, np.inf)
+    first = int(np.argmin(lowest))
+    beyond = (r_A > r_A[first] + _BEYOND_A[0]) & (r_A <= r_A[first] + _BEYOND_A[1])
+    if not np.isfinite(lowest[beyond]).any():
+        raise NotDefinedError("barrier: no second minimum of the potential of mean force was seen")
+    second = int(np.flatnonzero(beyond)[np.argmin(lowest[beyond])])
+    width = max(1, round(_SMOOTH_A / float(r_A[1] - r_A[0])))
+    density = np.exp(-(lowest - lowest[first]) / kT)
+    smooth = np.convolve(density, np.full(width, 1.0 / width), mode="same")
+    between = smooth[first : second + 1]
+    if not between.min() > 0.0:
+        raise NotDefinedError(
+            "barrier: no bond was seen breaking, so F is infinite between its two minima"
+        )
+    return float(-kT * np.log(between.min()))

@@ -66,7 +66,13 @@ def check_run_length(
             f"the second half differs from the first by {drift:+.1f} standard errors: not yet "
             "steady"
         )
-    if not time.reliable or time.effective_samples < min_effective_samples:
+    if not time.reliable:
+        failures.append(
+            f"the memory of the series does not end within a fifth of its {len(series)} frames "
+            f"(its autocorrelation was summed to {time.window}), so nobody knows how many of them "
+            f"are independent; wanted {min_effective_samples:g}"
+        )
+    elif time.effective_samples < min_effective_samples:
         failures.append(
             f"{len(series)} frames are {time.effective_samples:.1f} independent ones (tau "
             f"{time.tau:.1f} frames), wanted {min_effective_samples:g}"

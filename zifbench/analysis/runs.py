@@ -1,15 +1,17 @@
-"""One observable of one run, with error bars: over blocks of one file, or over several files."""
+"""Runs: several files each, with error bars over blocks of one file, or over several files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
 from zifbench.analysis.bootstrap import bootstrap_interval
-from zifbench.analysis.observables import (
+from zifbench.analysis.meters import Advance, Axis, FileResult, FrameSource, measure
+from zifbench.analysis.observation import (
     Curve,
     Observable,
     Observation,
@@ -19,16 +21,15 @@ from zifbench.analysis.observables import (
     Settings,
 )
 from zifbench.analysis.resampling import BootstrapEstimate, Level, bootstrap_mean
+from zifbench.analysis.run_length import check_run_length
 from zifbench.analysis.timeseries import MIN_BLOCKS, mean_estimate
-from zifbench.errors import NotDefinedError
-from zifbench.frames import FloatArray, Frames
+from zifbench.errors import DataError, NotDefinedError, ZifbenchError
+from zifbench.frames import FloatArray
 
-_MAX_BLOCKS = 64  # pieces of one file whose curves scatter about the mean
 _MIN_FILES = 3  # two curves say nothing about their scatter
 _RESAMPLES = 400
+Titled = TypeVar("Titled", Series, Curve)
 _ROUNDING = 1.0e-12  # relative differences below are those of equal numbers, computed twice
-
-Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,24 @@ class Run:
 
     Attributes:
         name: Label in tables and figures.
-        files: The parts of each file in order; several files are independent samples of the same
-            thing, and every file counts the same.
+        files: Several files are independent samples of the same thing, and each counts the same.
         reference: Whether it is what others are compared with.
     """
 
     name: str
-    files: tuple[tuple[Frames, ...], ...]
+    files: tuple[FrameSource, ...]
     reference: bool = False
 
     @property
     def n_frames(self) -> int:
         """Frames of all files."""
-        return sum(len(part) for parts in self.files for part in parts)
+        return sum(file.n_frames for file in self.files)
+
+    @property
+    def temperature_K(self) -> float | None:
+        """What the files themselves say, if they all say the same."""
+        said = {file.temperature_K for file in self.files}
+        return said.pop() if len(said) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -63,9 +69,11 @@ class Value:
         interval_95: Interval of the mean; None where it cannot be had.
         scatter: Standard deviation of the single samples; None for one sample.
         n: Number of samples.
-        n_of: "frames" or "files".
+        n_of: "frames", "blocks", "files" or "runs".
         reliable: Whether the interval holds; None where there is none.
         note: Anything a reader must know.
+        long_enough: Whether the run is long enough for this number; None where no series tells.
+        run_length: The reason for that, in words.
     """
 
     title: str
@@ -77,6 +85,8 @@ class Value:
     n_of: str
     reliable: bool | None = None
     note: str | None = None
+    long_enough: bool | None = None
+    run_length: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +107,8 @@ class RunObservation:
         values: Key -> number.
         curves: Key -> curve.
         series: Key -> the series of each file.
+        files: Name of each file.
+        axes: Abscissa of the series of each file.
         events: What happened, in words.
         gaps: What could not be had, with the reason.
     """
@@ -104,83 +116,134 @@ class RunObservation:
     values: dict[str, Value]
     curves: dict[str, CurveEstimate]
     series: dict[str, list[Series]]
-    events: tuple[str, ...]
-    gaps: tuple[str, ...]
+    files: tuple[str, ...] = ()
+    axes: tuple[Axis, ...] = ()
+    events: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Everything about one run.
+
+    Attributes:
+        found: Observable -> what it says.
+        failed: Observable -> why it is not defined.
+        digests: sha256 of what was analysed of each file.
+        formulas: Compositions that occur, sorted.
+        temperature_K: Temperature used.
+    """
+
+    found: dict[str, RunObservation]
+    failed: dict[str, str]
+    digests: tuple[str, ...]
+    formulas: tuple[str, ...]
+    temperature_K: float | None = None
+
+
+@dataclass
+class _Found:
+    """Numbers and curves under way."""
+
+    values: dict[str, Value] = field(default_factory=dict)
+    curves: dict[str, CurveEstimate] = field(default_factory=dict)
+    gaps: dict[str, None] = field(default_factory=dict)
 
 
 def observe(
-    run: Run, observable: Observable, settings: Settings, advance: Advance = lambda n: None
-) -> RunObservation:
-    """One observable of one run.
+    run: Run,
+    chosen: Mapping[str, Observable],
+    settings: Settings,
+    advance: Advance = lambda n: None,
+) -> RunResult:
+    """All chosen observables of one run, each file in one pass.
 
     Args:
         run: The frames.
-        observable: A line of `OBSERVABLES`.
+        chosen: Lines of the table `OBSERVABLES`.
         settings: What the frames do not say.
         advance: Told how many frames were done.
 
     Raises:
-        NotDefinedError: the observable is not defined for a file of the run, with the reason.
+        DataError: a file cannot be read to its end.
     """
-    if observable.scope is Scope.FILES:
-        found = observable.function([_trajectory(parts) for parts in run.files], settings)
-        advance(run.n_frames)
-        return _of_files([[found]], [[1]], settings)
-    observations: list[list[Observation]] = []
-    weights: list[list[int]] = []
-    for parts in run.files:
-        observations.append([])
-        weights.append([])
-        for piece in _pieces(parts, observable.scope):
-            observations[-1].append(observable.function(piece, settings))
-            weights[-1].append(len(piece))
-            advance(len(piece))
-    return _of_files(observations, weights, settings)
+    if settings.temperature_K is None:
+        settings = replace(settings, temperature_K=run.temperature_K)
+    results = [measure(file, chosen, settings, advance=advance) for file in run.files]
+    axes = tuple(result.axis for result in results)
+    found: dict[str, RunObservation] = {}
+    failed: dict[str, str] = {}
+    for name, line in chosen.items():
+        try:
+            rows = _rows(name, line, results, settings)
+            found[name] = _of_files(rows, axes, tuple(file.name for file in run.files), settings)
+        except ZifbenchError as error:
+            failed[name] = str(error)
+    return RunResult(
+        found,
+        failed,
+        tuple(result.digest for result in results),
+        tuple(sorted(frozenset().union(*(result.formulas for result in results)))),
+        settings.temperature_K,
+    )
 
 
-def _pieces(parts: Sequence[Frames], scope: Scope) -> Iterator[Frames]:
-    if scope is Scope.TRAJECTORY:
-        yield _trajectory(parts)
-        return
-    n_frames = sum(len(part) for part in parts)
-    for part in parts:
-        yield from part.chunks(-(-n_frames // _MAX_BLOCKS))
+def _rows(
+    name: str, line: Observable, results: Sequence[FileResult], settings: Settings
+) -> list[Observation]:
+    """What the observable found in each file, or in all of them together."""
+    if line.scope is not Scope.FILES:
+        _check_all(name, results)
+        return [result.found[name] for result in results]
+    for other in line.of:
+        _check_all(other, results)
+    files = [{other: result.found[other] for other in line.of} for result in results]
+    return [line.function(files, settings)]
 
 
-def _trajectory(parts: Sequence[Frames]) -> Frames:
-    if len(parts) != 1:
-        raise NotDefinedError(
-            f"the frames of {parts[0].source} hold different atoms or values ({len(parts)} kinds): "
-            "no trajectory"
-        )
-    return parts[0]
+def _check_all(name: str, results: Sequence[FileResult]) -> None:
+    reasons = [result.failed[name] for result in results if name in result.failed]
+    if reasons:
+        more = f" (and {len(reasons) - 1} more of the files)" if len(reasons) > 1 else ""
+        raise NotDefinedError(f"{reasons[0]}{more}")
 
 
 def _of_files(
-    observations: list[list[Observation]], weights: list[list[int]], settings: Settings
+    rows: Sequence[Observation], axes: tuple[Axis, ...], names: tuple[str, ...], settings: Settings
 ) -> RunObservation:
-    every = [o for file in observations for o in file]
-    gaps = [gap for o in every for gap in o.gaps]
-    series = {key: [_joined(file, key) for file in observations] for key in every[0].series}
-    values = {key: _mean_of_series(rows, settings) for key, rows in series.items()}
-    for key in dict.fromkeys(key for o in every for key in o.scalars):
-        values[key] = _mean_of_scalars(
-            [o.scalars[key] for o in every if key in o.scalars], settings
-        )
-    curves = {}
-    for key, first in every[0].curves.items():
+    found = _Found()
+    found.gaps.update(dict.fromkeys(gap for row in rows for gap in row.gaps))
+    series = _common([row.series for row in rows], found)
+    for key, of_files in series.items():
+        value = _mean_of_series(of_files, settings)
+        found.values[key] = _with_run_length(value, of_files, names)
+    for key in dict.fromkeys(key for row in rows for key in row.scalars):
+        scalars = [row.scalars[key] for row in rows if key in row.scalars]
+        found.values[key] = _mean_of_scalars(scalars, settings)
+    for key, curves in _common([row.curves for row in rows], found).items():
         try:
-            rows = [[o.curves[key] for o in file] for file in observations]
-            curves[key] = _mean_curve(rows, weights, settings)
+            n_samples = len(curves) if len(curves) > 1 else len(axes[0].values)
+            _add_curve(key, curves, n_samples, settings, found)
         except NotDefinedError as error:
-            gaps.append(f"{first.title}: {error}")
-    events = tuple(event for o in every for event in o.events)
-    return RunObservation(values, curves, series, events, tuple(gaps))
+            found.gaps[f"{curves[0].title}: {error}"] = None
+    events = tuple(str(event) for row in rows for event in row.events)
+    gaps = tuple(found.gaps)
+    return RunObservation(found.values, found.curves, series, names, axes, events, gaps)
 
 
-def _joined(file: Sequence[Observation], key: str) -> Series:
-    first = file[0].series[key]
-    return Series(first.title, first.unit, np.concatenate([o.series[key].values for o in file]))
+def _common(tables: Sequence[Mapping[str, Titled]], found: _Found) -> dict[str, list[Titled]]:
+    """Key -> what each file has under it; what only some files have is a gap."""
+    common = {}
+    for key in dict.fromkeys(key for table in tables for key in table):
+        have = [table[key] for table in tables if key in table]
+        if len(have) == len(tables):
+            common[key] = have
+        else:
+            found.gaps[f"{have[0].title}: only {len(have)} of {len(tables)} files give it"] = None
+    return common
+
+
+# -- numbers --------------------------------------------------------------------------------------
 
 
 def _mean_of_series(rows: Sequence[Series], settings: Settings) -> Value:
@@ -197,6 +260,27 @@ def _mean_of_series(rows: Sequence[Series], settings: Settings) -> Value:
     found = mean_estimate(values)
     interval = (found.low, found.high)
     return Value(title, unit, mean, interval, scatter, n, "frames", found.reliable)
+
+
+def _with_run_length(value: Value, rows: Sequence[Series], names: Sequence[str]) -> Value:
+    """The verdict of every file; one that is too short makes the run too short."""
+    verdicts: list[bool | None] = []
+    reasons = []
+    for name, row in zip(names, rows, strict=True):
+        try:
+            found = check_run_length(row.values)
+        except DataError as error:
+            verdicts.append(None)
+            reasons.append(str(error))
+            continue
+        verdicts.append(found.long_enough)
+        reasons.append(found.reason if len(rows) == 1 else f"{name}: {found.reason}")
+    if False in verdicts:
+        chosen = [r for r, v in zip(reasons, verdicts, strict=True) if v is False]
+        return replace(value, long_enough=False, run_length="; ".join(chosen))
+    if None in verdicts:
+        return replace(value, long_enough=None, run_length=reasons[verdicts.index(None)])
+    return replace(value, long_enough=True, run_length="; ".join(reasons))
 
 
 def _mean_of_scalars(found: Sequence[Scalar], settings: Settings) -> Value:
@@ -228,29 +312,80 @@ def _mean_of_files(
     )  # fmt: skip
 
 
-def _mean_curve(
-    curves: list[list[Curve]], weights: list[list[int]], settings: Settings
-) -> CurveEstimate:
-    """Mean over the pieces of a file, then over files; the band from what there is more of."""
-    first = curves[0][0]
-    if any(c.x.shape != first.x.shape or not np.allclose(c.x, first.x) for f in curves for c in f):
+# -- curves ---------------------------------------------------------------------------------------
+
+
+def _add_curve(
+    key: str, curves: Sequence[Curve], n_samples: int, settings: Settings, found: _Found
+) -> None:
+    """Mean over the files; the band from them, or from the blocks of a single one."""
+    first = curves[0]
+    if any(c.x.shape != first.x.shape or not np.allclose(c.x, first.x) for c in curves):
         raise NotDefinedError(
-            f"{first.title}: the files give it at different {first.x_label}; analyse them as "
-            "separate runs"
+            f"the files give it at different {first.x_label}; analyse them as separate runs"
         )
-    means = [
-        np.average([c.y for c in file], axis=0, weights=row)
-        for file, row in zip(curves, weights, strict=True)
-    ]
-    function = first.of_mean or (lambda mean: mean)
-    y = np.asarray(function(np.mean(means, axis=0)), dtype=float)
-    found: BootstrapEstimate | None = None
-    estimate = partial(
-        bootstrap_mean, seed=settings.seed, n_resamples=_RESAMPLES, transform=function
-    )
-    if len(means) >= _MIN_FILES:
-        found = estimate([mean[None] for mean in means], level=Level.REPLICAS)
-    elif len(means) == 1 and len(curves[0]) >= MIN_BLOCKS:
-        found = estimate(np.array([c.y for c in curves[0]]))
-    reach = np.full(y.shape, np.nan) if found is None else found.high - found.estimate
-    return CurveEstimate(first, y, y - reach, y + reach)
+    whole = _Readings(first)
+    mean = np.mean([curve.y for curve in curves], axis=0)
+    y = whole.ordinate(mean)
+    estimate = _estimate(curves, whole, settings)
+    n = len(y)
+    if estimate is not None:
+        reach = estimate.high[:n] - estimate.estimate[:n]
+        low, high = y - reach, y + reach
+    elif first.band is not None and len(curves) == 1:
+        low, high = first.band
+    else:
+        low, high = np.full(n, np.nan), np.full(n, np.nan)
+    found.curves[key] = CurveEstimate(replace(first, blocks=None), y, low, high)
+    n_of = "files" if len(curves) > 1 else "frames"
+    for k, (name, reading) in enumerate(first.readings.items()):
+        try:
+            if reading.check is not None:
+                reading.check(y)
+            value = reading.read(y)
+        except NotDefinedError as error:
+            found.gaps[f"{reading.title}: {error}"] = None
+            continue
+        ends = None
+        if estimate is not None and np.isfinite(estimate.low[n + k]):
+            reach_k = float(estimate.high[n + k] - estimate.estimate[n + k])
+            ends = (value - reach_k, value + reach_k)
+        reliable = None if estimate is None or ends is None else estimate.reliable
+        found.values[name] = Value(
+            reading.title, reading.unit, value, ends, None, n_samples, n_of, reliable
+        )
+
+
+def _estimate(
+    curves: Sequence[Curve], whole: _Readings, settings: Settings
+) -> BootstrapEstimate | None:
+    """Ordinate and readings with their errors, where there are enough samples."""
+    estimate = partial(bootstrap_mean, seed=settings.seed, n_resamples=_RESAMPLES, transform=whole)
+    if len(curves) >= _MIN_FILES:
+        return estimate([curve.y[None] for curve in curves], level=Level.REPLICAS)
+    blocks = curves[0].blocks
+    if len(curves) == 1 and blocks is not None and len(blocks) >= MIN_BLOCKS:
+        return estimate(blocks)
+    return None
+
+
+class _Readings:
+    """From a mean contribution to the ordinate and all that is read off it, in one row."""
+
+    def __init__(self, curve: Curve) -> None:
+        self._function: Callable[[FloatArray], FloatArray] = curve.of_mean or (lambda mean: mean)
+        self._readings = tuple(curve.readings.values())
+
+    def ordinate(self, mean: FloatArray) -> FloatArray:
+        return np.asarray(self._function(mean), dtype=float)
+
+    def __call__(self, mean: FloatArray) -> FloatArray:
+        y = self.ordinate(mean)
+        return np.concatenate([y, [_read_or_nan(reading.read, y) for reading in self._readings]])
+
+
+def _read_or_nan(read: Callable[[FloatArray], float], y: FloatArray) -> float:
+    try:
+        return read(y)
+    except NotDefinedError:
+        return float("nan")

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import scipy.optimize
-import vesin
 
+from zifbench.analysis.checks import inverse_cell
+from zifbench.analysis.rdf import histogram_kernel
 from zifbench.errors import DataError, NotDefinedError, unknown_name
 from zifbench.frames import FloatArray, Frames
 
@@ -112,20 +113,22 @@ def pair_distributions(
     n_bins = round(r_max_A / bin_width_A) if bin_width_A > 0.0 else 0
     if n_bins < 1 or abs(n_bins * bin_width_A - r_max_A) > 1.0e-9 * r_max_A:
         raise DataError(f"bins of {bin_width_A} Å do not divide {r_max_A} Å; change one of them")
-    neighbours = vesin.NeighborList(cutoff=r_max_A, full_list=True)
     total: _Total | None = None
     for piece in [frames] if isinstance(frames, Frames) else frames:
         symbols, kinds, fractions = _composition(piece)
         if total is None:
-            total = _Total(symbols, fractions, np.zeros(len(symbols) ** 2 * n_bins))
+            total = _Total(symbols, fractions, np.zeros((len(symbols), len(symbols), n_bins)))
         if symbols != total.symbols or not np.allclose(fractions, total.fractions):
             raise DataError(f"pair distributions: {piece.source} has another composition")
-        for row in range(len(piece)):
-            pairs = _pair_histogram(piece, row, kinds, neighbours, bin_width_A, n_bins)
-            per_atom = piece.volume[row] / piece.n_atoms
-            total.pairs += pairs * per_atom / piece.n_atoms
-            total.volume_per_atom += per_atom
-            total.n_frames += 1
+        _check(piece)
+        weighted, table = np.zeros_like(total.pairs), np.full((len(symbols),) * 2, r_max_A)
+        histogram_kernel(
+            piece.positions, piece.cell, inverse_cell(piece.cell), kinds, table, piece.volume,
+            np.zeros_like(weighted), weighted,
+        )  # fmt: skip
+        total.pairs += weighted / piece.n_atoms**2
+        total.volume_per_atom += float(piece.volume.sum()) / piece.n_atoms
+        total.n_frames += len(piece)
     if total is None or not total.n_frames:
         raise NotDefinedError("pair distributions: no frames")
     return _distributions(total, np.arange(n_bins + 1, dtype=float) * bin_width_A)
@@ -143,7 +146,6 @@ class _Total:
 
 
 def _distributions(total: _Total, edges: FloatArray) -> PairDistributions:
-    n = len(total.symbols)
     shells = 4.0 / 3.0 * np.pi * np.diff(edges**3)
     fractions = np.outer(total.fractions, total.fractions)[:, :, None]
     return PairDistributions(
@@ -151,7 +153,7 @@ def _distributions(total: _Total, edges: FloatArray) -> PairDistributions:
         fractions=total.fractions,
         density_per_A3=total.n_frames / total.volume_per_atom,
         r_A=0.5 * (edges[1:] + edges[:-1]),
-        g=total.pairs.reshape(n, n, -1) / (fractions * shells * total.n_frames),
+        g=total.pairs / (fractions * shells * total.n_frames),
         n_frames=total.n_frames,
     )
 
@@ -163,29 +165,15 @@ def _composition(frames: Frames) -> tuple[tuple[str, ...], npt.NDArray[np.int64]
     return tuple(str(s) for s in symbols), kinds.astype(np.int64), shares
 
 
-def _pair_histogram(
-    frames: Frames,
-    row: int,
-    kinds: npt.NDArray[np.int64],
-    neighbours: vesin.NeighborList,
-    bin_width_A: float,
-    n_bins: int,
-) -> FloatArray:
-    """Ordered pairs of one frame by (element, element, bin), flat."""
-    if not frames.pbc.all() or frames.volume[row] < 1.0e-6:
-        raise NotDefinedError(
-            f"pair distributions: no periodic cell in {frames.where(row)}, so no density"
-        )
-    if not np.isfinite(frames.positions[row]).all():
-        raise DataError(f"positions: NaN or infinite in {frames.where(row)}")
-    i, j, d = neighbours.compute(
-        points=frames.positions[row], box=frames.cell[row], periodic=True, quantities="ijd"
-    )
-    n_kinds = int(kinds.max()) + 1
-    bins = (d / bin_width_A).astype(np.int64)
-    inside = bins < n_bins
-    key = (kinds[i] * n_kinds + kinds[j]) * n_bins + bins
-    return np.bincount(key[inside], minlength=n_kinds**2 * n_bins).astype(float)
+def _check(frames: Frames) -> None:
+    """Refuse frames without a cell or with NaN."""
+    for row in range(len(frames)):
+        if not frames.pbc.all() or not frames.volume[row] >= 1.0e-6:
+            raise NotDefinedError(
+                f"pair distributions: no periodic cell in {frames.where(row)}, so no density"
+            )
+        if not np.isfinite(frames.positions[row]).all():
+            raise DataError(f"positions: NaN or infinite in {frames.where(row)}")
 
 
 def structure_factor(pairs: PairDistributions, *, q_per_A: npt.ArrayLike) -> FloatArray:

@@ -14,6 +14,7 @@ from zifbench.errors import DataError, NotDefinedError
 from zifbench.frames import FloatArray
 from zifbench.units import PER_FS_IN_PER_CM, ROOT_EV_PER_A2_AMU_IN_PER_CM
 
+_ATOMS_AT_ONCE = 32  # the transforms of more would only fill memory
 _MAX_SPEED_A_PER_FS = 0.5  # five standard deviations of hydrogen at 10 000 K
 
 
@@ -190,11 +191,85 @@ def velocity_spectra(
             for start in _segment_starts(len(velocities), segment_frames)
         ]
     )
+    return _density(spectra, time_step_fs, segment_frames)
+
+
+def _density(spectra: FloatArray, time_step_fs: float, segment_frames: int) -> VelocitySpectra:
+    """Shares per cm⁻¹ from the power of each segment."""
     if not spectra.any():
         raise NotDefinedError("velocity spectrum: no atom moves against the centre of mass")
     wavenumber = np.arange(spectra.shape[1]) * PER_FS_IN_PER_CM / (segment_frames * time_step_fs)
     density = spectra / (spectra.mean(0).sum() * wavenumber[1])
     return VelocitySpectra(wavenumber.astype(float), density.astype(float))
+
+
+class SpectrumMeter:
+    """`velocity_spectra` of velocities that come piece by piece; it holds one segment.
+
+    Args:
+        masses: Atomic masses in amu, shape (N,).
+        time_step_fs: Time between frames.
+        segment_frames: Frames a segment, at least 4.
+        n_frames: Number of frames to come.
+        differences: The velocities are `velocities_by_differences`; the power that these lack is
+            given back.
+    """
+
+    def __init__(
+        self,
+        masses: FloatArray,
+        *,
+        time_step_fs: float,
+        segment_frames: int,
+        n_frames: int,
+        differences: bool = False,
+    ) -> None:
+        if not 4 <= segment_frames <= n_frames:
+            raise NotDefinedError(
+                f"velocity spectrum: segments of {segment_frames} frames from a run of {n_frames}, "
+                f"wanted 4 to {n_frames}"
+            )
+        self._masses, self._step_fs, self._differences = masses, time_step_fs, differences
+        self._ring = np.zeros((segment_frames, len(masses), 3))
+        self._ends = (_segment_starts(n_frames, segment_frames) + segment_frames).tolist()
+        self._spectra: list[FloatArray] = []
+        self._n = 0
+
+    def add(self, velocities: npt.NDArray[np.floating]) -> None:
+        """Take the next velocities, shape (t, N, 3).
+
+        Raises:
+            DataError: values that are not finite.
+        """
+        length, start = len(self._ring), 0
+        while start < len(velocities):
+            place = self._n % length
+            stop = min(len(velocities), start + length - place)
+            if self._ends:
+                stop = min(stop, start + self._ends[0] - self._n)
+            self._ring[place : place + stop - start] = velocities[start:stop]
+            self._n += stop - start
+            start = stop
+            if self._ends and self._n == self._ends[0]:
+                self._ends.pop(0)
+                segment = np.roll(self._ring, -(self._n % length), axis=0)
+                self._spectra.append(_power(segment, self._masses, self._n - length))
+
+    def result(self) -> VelocitySpectra:
+        """The spectra of all segments.
+
+        Raises:
+            NotDefinedError: no motion, or fewer frames than were to come.
+        """
+        if self._ends:
+            raise NotDefinedError(f"velocity spectrum: only {self._n} frames came")
+        found = _density(np.array(self._spectra), self._step_fs, len(self._ring))
+        if not self._differences:
+            return found
+        seen = np.sinc(found.wavenumber_per_cm * self._step_fs / PER_FS_IN_PER_CM) ** 2
+        density = found.density / seen
+        density /= density.mean(0).sum() * found.wavenumber_per_cm[1]
+        return VelocitySpectra(found.wavenumber_per_cm, density)
 
 
 def _segment_starts(n_frames: int, segment_frames: int) -> npt.NDArray[np.int64]:
@@ -213,7 +288,10 @@ def _power(segment: npt.NDArray[np.floating], masses: FloatArray, start: int) ->
     n = len(v)
     v -= np.einsum("a,tax->tx", masses / masses.sum(), v)[:, None]
     hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(n) / n)
-    transform = scipy.fft.rfft(v * hann[:, None, None], axis=0)
-    power = np.einsum("a,fax->f", masses, np.abs(transform) ** 2)
+    power = np.zeros(n // 2 + 1)
+    for first in range(0, len(masses), _ATOMS_AT_ONCE):
+        some = slice(first, first + _ATOMS_AT_ONCE)
+        transform = scipy.fft.rfft(v[:, some] * hann[:, None, None], axis=0)
+        power += np.einsum("a,fax->f", masses[some], np.abs(transform) ** 2)
     power[1 : (n + 1) // 2] *= 2.0
-    return np.asarray(power, dtype=float)
+    return power

@@ -9,24 +9,22 @@ Everything that can be refused is refused before the directory is touched.
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import zarr
 
-from zifbench.analysis.observables import OBSERVABLES, Settings
-from zifbench.analysis.runs import Advance, Run, RunObservation, observe
-from zifbench.ase_io import read_frames
+from zifbench.analysis.observables import OBSERVABLES
+from zifbench.analysis.observation import Observable, Settings
+from zifbench.analysis.runs import Run, RunObservation, RunResult, observe
 from zifbench.benchmark.provenance import collect_provenance
-from zifbench.bundled import BUNDLED_DATA
-from zifbench.errors import DataError, ResultError
-from zifbench.files import printable, write_text_atomically
+from zifbench.errors import DataError, unknown_name
+from zifbench.files import write_text_atomically
 from zifbench.frames import FloatArray
 from zifbench.progress import Progress, no_progress
-from zifbench.reports.page import REPORT_FILE, write_analysis_page
+from zifbench.reports.directory import check_directory, write_directory
+from zifbench.reports.page import write_analysis_page
 from zifbench.reports.record import (
     ANALYSIS_FILE,
     ARRAYS_FOLDER,
@@ -35,9 +33,9 @@ from zifbench.reports.record import (
     Number,
     RunRecord,
 )
+from zifbench.reports.sources import read_run
 
 Found = dict[str, RunObservation]  # observable -> what it says
-_WRITTEN = {ANALYSIS_FILE, ARRAYS_FOLDER, REPORT_FILE}
 
 
 def analyse(
@@ -47,7 +45,7 @@ def analyse(
     references: Sequence[str] = (),
     file_format: str | None = None,
     settings: Settings | None = None,
-    spheres: bool = False,
+    optional: Collection[str] = (),
     overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> Analysis:
@@ -60,7 +58,7 @@ def analyse(
         references: The same, of what the runs are compared with.
         file_format: ASE's name of the format where file names do not tell it.
         settings: What the frames do not say.
-        spheres: Whether to compute the largest spheres too.
+        optional: Observables that are left out unless asked for, by name.
         overwrite: Replace an earlier analysis.
         progress: Shows a person how far it is.
 
@@ -68,7 +66,7 @@ def analyse(
         ZifbenchError: bad input, in one sentence; nothing is written then.
     """
     settings = settings or Settings()
-    _check_directory(out, overwrite=overwrite)
+    check_directory(out, overwrite=overwrite)
     every = [read_run(text, file_format=file_format) for text in runs]
     every += [read_run(text, file_format=file_format, reference=True) for text in references]
     if not every:
@@ -77,133 +75,69 @@ def analyse(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"two runs are called {twice[0]}; name one of them: NAME=FILE")
-    chosen = [name for name, line in OBSERVABLES.items() if spheres or not line.optional]
+    chosen = _chosen(optional, settings)
     records, found = [], {}
     for run in every:
-        with progress(run.name, len(chosen) * run.n_frames) as advance:
-            observed, gaps = _observe_all(run, chosen, settings, advance)
-        records.append(_record(run, observed, gaps))
-        found[run.name] = observed
+        with progress(run.name, run.n_frames) as advance:
+            result = observe(run, chosen, settings, advance)
+        records.append(_record(run, result))
+        found[run.name] = result.found
     analysis = Analysis(
         temperature_K=settings.temperature_K,
         frame_interval_fs=settings.frame_interval_fs,
         seed=settings.seed,
-        observables=chosen,
+        observables=list(chosen),
         runs=records,
         provenance=collect_provenance("cpu"),
     )
-    _write(analysis, found, out)
+    write_directory(out, lambda folder: _write(analysis, found, folder))
     return analysis
 
 
-# -- input ----------------------------------------------------------------------------------------
-
-
-def read_run(text: str, *, file_format: str | None = None, reference: bool = False) -> Run:
-    """The run of one argument, `FILE` or `NAME=FILE,FILE…`.
-
-    Raises:
-        DataError: no such file, unreadable frames, or a name that cannot be one.
-    """
-    if Path(text).is_file() or text in BUNDLED_DATA or "=" not in text:
-        name, files = Path(text).stem, [text]
-    else:
-        name, _, listed = text.partition("=")
-        files = [file for pattern in listed.split(",") for file in _matching(pattern)]
-    name = printable(name)
-    if not name or "/" in name or name.startswith("."):
-        raise DataError(f"{text}: {name!r} is no name of a run; wanted NAME=FILE,FILE…")
-    paths = [BUNDLED_DATA[file].path if file in BUNDLED_DATA else Path(file) for file in files]
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise DataError(f"{text}: a file is given twice; its frames would count twice")
-    parts = tuple(tuple(read_frames(path, file_format=file_format)) for path in paths)
-    return Run(name, parts, reference)
-
-
-def _matching(pattern: str) -> list[str]:
-    if not pattern:
-        raise DataError("an empty file name in NAME=FILE,FILE…; leave out the comma")
-    if Path(pattern).exists() or not glob.has_magic(pattern):
-        return [pattern]
-    found = sorted(glob.glob(pattern))  # noqa: PTH207 (absolute patterns, which Path.glob refuses)
-    if not found:
-        raise DataError(f"{pattern}: no file matches")
-    return found
+def _chosen(optional: Collection[str], settings: Settings) -> dict[str, Observable]:
+    wanted = {*optional, *(["xray"] if settings.xray else [])}
+    unknown = wanted - {name for name, line in OBSERVABLES.items() if line.optional}
+    if unknown:
+        raise unknown_name("optional observable", unknown.pop(), OBSERVABLES)
+    return {k: line for k, line in OBSERVABLES.items() if k in wanted or not line.optional}
 
 
 # -- numbers --------------------------------------------------------------------------------------
 
 
-def _observe_all(
-    run: Run, chosen: Sequence[str], settings: Settings, advance: Advance
-) -> tuple[Found, list[Gap]]:
-    """Every observable that the run defines, and the reason for each that it does not."""
-    found: Found = {}
-    gaps: list[Gap] = []
-    for name in chosen:
-        done = _Counter(advance)
-        try:
-            found[name] = observe(run, OBSERVABLES[name], settings, done.advance)
-            gaps += [Gap(observable=name, reason=reason) for reason in found[name].gaps]
-        except DataError as error:
-            gaps.append(Gap(observable=name, reason=str(error)))
-        done.advance(run.n_frames - done.n)
-    return found, gaps
-
-
-class _Counter:
-    """Counts what was reported, so that a bar ends where it should."""
-
-    def __init__(self, advance: Advance) -> None:
-        self._advance, self.n = advance, 0
-
-    def advance(self, n: int) -> None:
-        """Pass on."""
-        self.n += n
-        self._advance(n)
-
-
-def _record(run: Run, found: Found, gaps: list[Gap]) -> RunRecord:
-    parts = [part for file in run.files for part in file]
-    digest = hashlib.sha256(" ".join(part.digest() for part in parts).encode()).hexdigest()
+def _record(run: Run, result: RunResult) -> RunRecord:
     numbers = [
         Number(observable=name, quantity=key, **vars(value))
-        for name, observation in found.items()
+        for name, observation in result.found.items()
         for key, value in observation.values.items()
+    ]
+    gaps = [Gap(observable=name, reason=reason) for name, reason in result.failed.items()]
+    gaps += [
+        Gap(observable=name, reason=reason)
+        for name, observation in result.found.items()
+        for reason in observation.gaps
     ]
     return RunRecord(
         name=run.name,
         reference=run.reference,
-        files=[file[0].source for file in run.files],
-        digest=digest,
+        files=[file.name for file in run.files],
+        digest=hashlib.sha256(" ".join(result.digests).encode()).hexdigest(),
         n_frames=run.n_frames,
-        formulas=sorted({part.formula for part in parts}),
+        formulas=list(result.formulas),
+        temperature_K=result.temperature_K,
         numbers=numbers,
         gaps=gaps,
-        events=[event for observation in found.values() for event in observation.events],
+        events=[event for observation in result.found.values() for event in observation.events],
     )
 
 
 # -- output ---------------------------------------------------------------------------------------
 
 
-def _check_directory(out: Path, *, overwrite: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise ResultError(f"{out} is a file; give another --out directory")
-    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if names - _WRITTEN:
-        raise ResultError(f"{out} holds other files than an analysis; give another --out")
-    if names and not overwrite:
-        raise ResultError(f"{out} holds an analysis; give --overwrite, or another --out")
-
-
-def _write(analysis: Analysis, found: Mapping[str, Found], out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    (out / ANALYSIS_FILE).unlink(missing_ok=True)  # until all is there again
-    shutil.rmtree(out / ARRAYS_FOLDER, ignore_errors=True)
-    _write_arrays(found, out / ARRAYS_FOLDER)
-    write_analysis_page(analysis, found, out)
-    write_text_atomically(out / ANALYSIS_FILE, analysis.model_dump_json(indent=1) + "\n")
+def _write(analysis: Analysis, found: Mapping[str, Found], folder: Path) -> None:
+    _write_arrays(found, folder / ARRAYS_FOLDER)
+    write_analysis_page(analysis, found, folder)
+    write_text_atomically(folder / ANALYSIS_FILE, analysis.model_dump_json(indent=1) + "\n")
 
 
 def _write_arrays(found: Mapping[str, Found], path: Path) -> None:
@@ -223,6 +157,17 @@ def _write_arrays(found: Mapping[str, Found], path: Path) -> None:
                 series.attrs.update(title=rows[0].title, unit=rows[0].unit)
                 for number, row in enumerate(rows):
                     _put(series, str(number), row.values)
+                    series[str(number)].attrs["file"] = observation.files[number]
+        _write_axes(root, run, observables)
+
+
+def _write_axes(root: zarr.Group, run: str, observables: Found) -> None:
+    """Where the frames of each file stand, the same for all series of a run."""
+    axes = next((found.axes for found in observables.values() if found.series), ())
+    for number, axis in enumerate(axes):
+        group = root.require_group(f"{run}/axes")
+        _put(group, str(number), axis.values)
+        group[str(number)].attrs["label"] = axis.label
 
 
 def _put(group: zarr.Group, name: str, values: FloatArray) -> None:

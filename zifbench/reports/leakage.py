@@ -27,7 +27,7 @@ from zifbench.progress import Progress, no_progress
 from zifbench.reports.leakage_figures import draw_distances, draw_energies, energies_of_split
 from zifbench.reports.leakage_record import LEAKAGE_FILE, TABLE_FILE, Distances, Leakage
 from zifbench.reports.leakage_search import Neighbours, search_by_structure, search_in_time
-from zifbench.reports.page import REPORT_FILE
+from zifbench.reports.record import REPORT_FILE
 
 # Frames closer than 2 tau are not independent: N frames are worth N / (2 tau), see
 # zifbench.analysis.timeseries.

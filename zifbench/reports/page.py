@@ -9,9 +9,7 @@ from zifbench.analysis.observables import OBSERVABLES
 from zifbench.analysis.runs import RunObservation
 from zifbench.pages import write_page
 from zifbench.reports.figures import draw_curves, draw_series
-from zifbench.reports.record import Analysis, Number
-
-REPORT_FILE = "report.html"
+from zifbench.reports.record import REPORT_FILE, Analysis, Number
 
 
 def write_analysis_page(
@@ -29,6 +27,7 @@ def write_analysis_page(
         directory / REPORT_FILE,
         analysis=analysis,
         rows=_rows(analysis),
+        lengths=_lengths(analysis),
         pictures=_pictures(analysis, found),
     )
 
@@ -49,6 +48,17 @@ def _rows(analysis: Analysis) -> list[dict[str, object]]:
     return rows
 
 
+def _lengths(analysis: Analysis) -> list[tuple[str, Number]]:
+    """Numbers of runs that have a verdict on their length, the short ones first."""
+    judged = [
+        (run.name, number)
+        for run in analysis.runs
+        for number in run.numbers
+        if number.long_enough is not None
+    ]
+    return sorted(judged, key=lambda pair: bool(pair[1].long_enough))
+
+
 def _pictures(
     analysis: Analysis, found: Mapping[str, Mapping[str, RunObservation]]
 ) -> list[dict[str, str]]:
@@ -63,5 +73,5 @@ def _pictures(
             pictures.append({"title": title, "url": url})
         url = draw_series(runs, references)
         if url is not None:
-            pictures.append({"title": f"{title}, frame by frame", "url": url})
+            pictures.append({"title": f"{title}, through the run", "url": url})
     return pictures

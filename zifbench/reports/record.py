@@ -9,6 +9,7 @@ from zifbench.benchmark.result import Provenance, Record
 ANALYSIS_SCHEMA: Literal[1] = 1
 ANALYSIS_FILE = "analysis.json"
 ARRAYS_FOLDER = "analysis.zarr"
+REPORT_FILE = "report.html"
 
 
 class Number(Record):
@@ -25,6 +26,8 @@ class Number(Record):
     n_of: str
     reliable: bool | None
     note: str | None
+    long_enough: bool | None
+    run_length: str | None
 
 
 class Gap(Record):
@@ -43,6 +46,7 @@ class RunRecord(Record):
     digest: str
     n_frames: int
     formulas: list[str]
+    temperature_K: float | None
     numbers: list[Number]
     gaps: list[Gap]
     events: list[str]

@@ -1,0 +1,380 @@
+"""Frames of one file through many observables at once, piece by piece, on all cores.
+
+Memory: a few pieces of frames, at most `MAX_BLOCKS` copies of each curve, a window of the mean
+square displacement and one of the velocity spectrum, and for each frame the numbers of the series,
+about 40 of them in all (0.3 kB).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from zifbench.analysis.observation import (
+    About,
+    Curve,
+    Event,
+    Meter,
+    Observable,
+    Observation,
+    Scope,
+    Series,
+    Settings,
+)
+from zifbench.errors import DataError, NotDefinedError, ZifbenchError
+from zifbench.frames import FloatArray, Frames
+
+MAX_BLOCKS = 64  # pieces of one file whose curves scatter about the mean
+_PIECE_ATOMS = 17_408  # 64 frames of 272 atoms: 0.4 MB, a quarter of a second of work
+
+Advance = Callable[[int], None]
+
+
+class FrameSource(Protocol):
+    """A file of frames, or anything else that gives them in order and more than once.
+
+    Attributes:
+        name: For messages and records.
+        n_frames: Number of frames.
+        arrays: Arrays of the whole, such as a Hessian.
+        temperature_K: Where the source says it.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def n_frames(self) -> int: ...  # noqa: D102
+    @property
+    def arrays(self) -> Mapping[str, npt.NDArray[Any]]: ...  # noqa: D102
+    @property
+    def temperature_K(self) -> float | None: ...  # noqa: D102
+
+    def chunks(self, max_atoms: int) -> Iterator[Frames]:
+        """Pieces of consecutive frames, each of the same atoms and of at most so many in all."""
+
+
+@dataclass(frozen=True)
+class MemorySource:
+    """Frames in memory, in parts that may differ in atoms and values."""
+
+    parts: tuple[Frames, ...]
+    temperature_K: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Where the frames came from."""
+        return self.parts[0].source if self.parts else "memory"
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of all parts."""
+        return sum(len(part) for part in self.parts)
+
+    @property
+    def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
+        """None."""
+        return {}
+
+    def chunks(self, max_atoms: int) -> Iterator[Frames]:
+        """Pieces of each part."""
+        for part in self.parts:
+            yield from part.chunks(max(1, max_atoms // max(1, part.n_atoms)))
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where the frames of one file stand: time in ps, else step, else number; shape (T,)."""
+
+    label: str
+    values: FloatArray
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What the observables found in one file.
+
+    Attributes:
+        found: Observable -> what it says.
+        failed: Observable -> why it is not defined.
+        axis: Abscissa of the series.
+        digest: sha256 of what was analysed.
+        formulas: Compositions that occur.
+    """
+
+    found: dict[str, Observation]
+    failed: dict[str, str]
+    axis: Axis
+    digest: str
+    formulas: frozenset[str]
+
+
+class BlockMeter:
+    """An observable of any frames, applied piece by piece; pieces within a block are averaged."""
+
+    def __init__(
+        self, function: Callable[[Frames, Settings], Observation], settings: Settings, n_frames: int
+    ) -> None:
+        self._function, self._settings = function, settings
+        self._length = max(1, -(-n_frames // MAX_BLOCKS))
+        self._n = 0
+        self._series: dict[str, list[Series]] = {}
+        self._curves: dict[str, Curve] = {}
+        self._sums: dict[str, list[FloatArray]] = {}
+        self._events: dict[str, Event] = {}
+        self._gaps: dict[str, None] = {}
+
+    def add(self, frames: Frames) -> None:
+        """Take the next frames."""
+        start = 0
+        while start < len(frames):
+            room = self._length - self._n % self._length
+            piece = frames[start : start + room]
+            self._take(self._function(piece, self._settings), len(piece))
+            start += room
+
+    def _take(self, found: Observation, n: int) -> None:
+        block = self._n // self._length
+        self._n += n
+        for key, series in found.series.items():
+            self._series.setdefault(key, []).append(series)
+        for key, curve in found.curves.items():
+            first = self._curves.setdefault(key, curve)
+            if first.x.shape != curve.x.shape or not np.allclose(first.x, curve.x):
+                raise NotDefinedError(f"{first.title}: frames give it at different {first.x_label}")
+            rows = self._sums.setdefault(key, [])
+            if len(rows) <= block:
+                rows.append(n * curve.y)
+            else:
+                rows[block] = rows[block] + n * curve.y
+        for event in found.events:
+            old = self._events.get(event.what, event)
+            count = event.n_frames + (old.n_frames if event.what in self._events else 0)
+            self._events[event.what] = Event(event.what, old.first, event.last, count)
+        self._gaps.update(dict.fromkeys(found.gaps))
+
+    def result(self) -> Observation:
+        """Series joined, curves averaged, each with its blocks."""
+        if not self._n:
+            raise NotDefinedError("no frames; an observable needs at least one")
+        series = {
+            key: Series(rows[0].title, rows[0].unit, np.concatenate([row.values for row in rows]))
+            for key, rows in self._series.items()
+        }
+        sizes = np.full(-(-self._n // self._length), float(self._length))
+        sizes[-1] = self._n - self._length * (len(sizes) - 1)
+        curves = {}
+        for key, curve in self._curves.items():
+            sums = np.array(self._sums[key])
+            mean = sums.sum(axis=0) / self._n
+            curves[key] = replace(curve, y=mean, blocks=sums / sizes[:, None])
+        events = tuple(self._events.values())
+        return Observation(series, curves, events=events, gaps=tuple(self._gaps))
+
+
+def measure(
+    source: FrameSource,
+    chosen: Mapping[str, Observable],
+    settings: Settings,
+    *,
+    advance: Advance = lambda n: None,
+    n_threads: int | None = None,
+) -> FileResult:
+    """All observables of one file in one pass.
+
+    While the observables work on a piece, each a job of its own, the next piece is read. An
+    observable that is not defined for a frame is left from there on, with the reason.
+
+    Args:
+        source: The frames.
+        chosen: Lines of the table; what they are made of must be among them.
+        settings: What the frames do not say.
+        advance: Told how many frames were done.
+        n_threads: Threads beside the one that reads; as many as there are cores by default.
+
+    Raises:
+        DataError: the source cannot be read to its end.
+    """
+    board = _Board(source, chosen, settings)
+    reading = _Reading(settings)
+    with ThreadPoolExecutor(n_threads or _n_cores()) as pool:
+        jobs: dict[str, Future[None]] = {}
+        last = 0
+        slow = any(line.slow for line in chosen.values())
+        for piece in _numbered(source.chunks(_PIECE_ATOMS // 16 if slow else _PIECE_ATOMS)):
+            board.collect(jobs)
+            advance(last)
+            jobs = {name: pool.submit(meter.add, piece) for name, meter in board.meters(piece)}
+            reading.add(piece)
+            last = len(piece)
+        board.collect(jobs)
+        advance(last)
+    if reading.n_frames != source.n_frames:
+        raise DataError(
+            f"{source.name}: {reading.n_frames} frames read, {source.n_frames} counted before; "
+            "it changed meanwhile, analyse it again"
+        )
+    found, failed = board.finish()
+    return FileResult(found, failed, reading.axis(), reading.digest(), frozenset(reading.formulas))
+
+
+def _numbered(pieces: Iterator[Frames]) -> Iterator[Frames]:
+    """Frames that know their number in the file, for messages."""
+    n_frames = 0
+    for piece in pieces:
+        number = np.arange(n_frames, n_frames + len(piece), dtype=np.int64)
+        yield replace(piece, source_index=number) if piece.source_index is None else piece
+        n_frames += len(piece)
+
+
+def _n_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Board:
+    """The meters of one file, and which of them are still at work."""
+
+    def __init__(
+        self, source: FrameSource, chosen: Mapping[str, Observable], settings: Settings
+    ) -> None:
+        self._chosen, self._settings = chosen, settings
+        self._about = About(source.name, source.n_frames, source.arrays)
+        self._meters: dict[str, Meter] = {}
+        self._failed: dict[str, str] = {}
+        self._numbers: npt.NDArray[np.int64] | None = None
+        for name, line in chosen.items():
+            if line.scope is Scope.FRAMES:
+                function = line.function
+                if line.memory is not None:
+                    function = partial(function, memory=line.memory())
+                self._meters[name] = BlockMeter(function, settings, source.n_frames)
+            elif line.scope is Scope.TRAJECTORY:
+                self._try(name, partial(self._start, name, line))
+
+    def _start(self, name: str, line: Observable) -> None:
+        self._meters[name] = line.function(self._settings, self._about)
+
+    def _try(self, name: str, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        except ZifbenchError as error:
+            self._failed[name] = str(error)
+            self._meters.pop(name, None)
+            return None
+
+    def meters(self, piece: Frames) -> list[tuple[str, Meter]]:
+        """Meters that take this piece; trajectories end where the atoms change."""
+        if self._numbers is None:
+            self._numbers = piece.numbers
+        elif not np.array_equal(self._numbers, piece.numbers):
+            reason = (
+                f"the atoms change ({len(self._numbers)} atoms, then {piece.n_atoms} in "
+                f"{piece.where(0)}): no trajectory"
+                if len(self._numbers) != piece.n_atoms
+                else f"the atoms change in {piece.where(0)}: no trajectory"
+            )
+            for name in list(self._meters):
+                if self._chosen[name].scope is Scope.TRAJECTORY:
+                    self._failed[name] = reason
+                    del self._meters[name]
+        return list(self._meters.items())
+
+    def collect(self, jobs: Mapping[str, Future[None]]) -> None:
+        """Wait for the jobs of one piece; all of them, also where one is not defined."""
+        for name, job in jobs.items():
+            self._try(name, job.result)
+
+    def finish(self) -> tuple[dict[str, Observation], dict[str, str]]:
+        """Results, and what is made of other results, in the order of the table."""
+        found: dict[str, Observation] = {}
+        for name, line in self._chosen.items():
+            if name in self._meters:
+                result = self._try(name, self._meters[name].result)
+            elif line.scope is Scope.OTHER:
+                result = self._derive(name, line, found)
+            else:
+                continue
+            if result is not None:
+                found[name] = result
+        return found, self._failed
+
+    def _derive(
+        self, name: str, line: Observable, found: Mapping[str, Observation]
+    ) -> Observation | None:
+        (other,) = line.of
+        if other in self._failed:
+            self._failed[name] = self._failed[other]
+            return None
+        result: Observation | None = self._try(
+            name, partial(line.function, found[other], self._settings)
+        )
+        return result
+
+
+class _Reading:
+    """Digest, compositions and times of the frames that were read, however they were cut."""
+
+    _HASHED = ("positions", "cell", "velocities", "stress", "step", "time_fs")
+
+    def __init__(self, settings: Settings) -> None:
+        self._interval = settings.frame_interval_fs
+        self._hashes: dict[str, Any] = {}
+        self._times: list[FloatArray] | None = []
+        self._steps: list[FloatArray] | None = []
+        self._atoms: bytes = b""
+        self.formulas: set[str] = set()
+        self.n_frames = 0
+
+    def add(self, frames: Frames) -> None:
+        atoms = frames.numbers.tobytes() + frames.pbc.tobytes() + frames.masses.tobytes()
+        if atoms != self._atoms:
+            self._atoms = atoms
+            self.formulas.add(frames.formula)
+            self._hash("atoms", np.int64(self.n_frames).tobytes() + atoms)
+        for name in self._HASHED:
+            array = getattr(frames, name)
+            if array is not None:
+                self._hash(name, np.ascontiguousarray(array).tobytes())
+        self._times = _kept(self._times, frames.time_fs)
+        self._steps = _kept(self._steps, frames.step)
+        self.n_frames += len(frames)
+
+    def _hash(self, name: str, content: bytes) -> None:
+        self._hashes.setdefault(name, hashlib.sha256()).update(content)
+
+    def digest(self) -> str:
+        """sha256 over those of the arrays."""
+        parts = [f"{name} {h.hexdigest()}" for name, h in sorted(self._hashes.items())]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def axis(self) -> Axis:
+        """Time where it is known, else steps, else frame numbers."""
+        if self._times:
+            times = np.concatenate(self._times)
+            return Axis("time, ps", np.asarray(times * 1.0e-3, dtype=np.float64))
+        if self._interval is not None:
+            return Axis(
+                "time, ps", np.arange(self.n_frames, dtype=np.float64) * self._interval * 1e-3
+            )
+        if self._steps:
+            return Axis("step", np.concatenate(self._steps))
+        return Axis("frame", np.arange(self.n_frames, dtype=np.float64))
+
+
+def _kept(
+    rows: list[FloatArray] | None, values: npt.NDArray[Any] | None
+) -> list[FloatArray] | None:
+    """One more piece, or None from the first on that has no values."""
+    if rows is None or values is None:
+        return None
+    rows.append(values.astype(np.float64))
+    return rows

@@ -1,0 +1,175 @@
+"""What can be analysed: files that ASE reads, bundled frames, stores and their trajectories."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy.typing as npt
+
+from zifbench.analysis.meters import FrameSource
+from zifbench.analysis.runs import Run
+from zifbench.ase_io import count_frames, stream_frames
+from zifbench.bundled import BUNDLED_DATA
+from zifbench.dataset.store import Store, Trajectory, open_store
+from zifbench.dataset.store.layout import COMMIT_FILE
+from zifbench.dataset.store.locations import is_url
+from zifbench.errors import DataError, unknown_name
+from zifbench.files import printable
+from zifbench.frames import Frames
+
+# Arrays of a store that the analysis reads, beside positions and cells.
+_STORED = ("velocities", "stress", "step", "time_fs")
+_PIECES_A_READING = 8
+
+
+@dataclass(frozen=True)
+class AseFile:
+    """A file that ASE reads, frame after frame.
+
+    Attributes:
+        path: The file.
+        n_frames: Frames in it.
+        file_format: ASE's name of the format where the file name does not tell it.
+    """
+
+    path: Path
+    n_frames: int
+    file_format: str | None = None
+    arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    temperature_K: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return printable(self.path.name)
+
+    def chunks(self, max_atoms: int) -> Iterator[Frames]:
+        """The frames in pieces."""
+        return stream_frames(self.path, max_atoms=max_atoms, file_format=self.file_format)
+
+
+@dataclass(frozen=True)
+class StoredTrajectory:
+    """A trajectory of a store; only what the analysis needs is read.
+
+    Attributes:
+        trajectory: The trajectory.
+    """
+
+    trajectory: Trajectory
+
+    @property
+    def name(self) -> str:
+        """Store and trajectory."""
+        source = self.trajectory.source
+        store = source.removesuffix("/" + self.trajectory.name)
+        return printable(f"{PurePath(store).name}/{self.trajectory.name}")
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of the trajectory."""
+        return len(self.trajectory)
+
+    @property
+    def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Arrays of the whole trajectory, read when looked up."""
+        return self.trajectory.arrays
+
+    @property
+    def temperature_K(self) -> float | None:
+        """The temperature of the thermostat, where the store says it."""
+        value = self.trajectory.attributes.get("temperature_K")
+        return float(value) if isinstance(value, int | float) else None
+
+    def chunks(self, max_atoms: int) -> Iterator[Frames]:
+        """The frames in pieces, several of them to one reading."""
+        size = max(1, max_atoms // max(1, self.trajectory.n_atoms))
+        wanted = [name for name in _STORED if name in self.trajectory.fields]
+        wanted += ["labels"] if "name" in self.trajectory.labels else []
+        for many in self.trajectory.chunks(size * _PIECES_A_READING, fields=wanted):
+            yield from many.chunks(size)
+
+
+def read_run(text: str, *, file_format: str | None = None, reference: bool = False) -> Run:
+    """The run of one argument, `FILE` or `NAME=FILE,FILE…`; a file may be a store or in one.
+
+    Every trajectory of a store counts as a file.
+
+    Raises:
+        DataError: no such file, unreadable frames, or a name that cannot be one.
+    """
+    if "=" not in text or text in BUNDLED_DATA or is_url(text) or Path(text).exists():
+        name, files = _name(text), [text]
+    else:
+        name, _, listed = text.partition("=")
+        files = [file for pattern in listed.split(",") for file in _matching(pattern)]
+    name = printable(name)
+    if not name or "/" in name or name.startswith("."):
+        raise DataError(f"{text}: {name!r} is no name of a run; wanted NAME=FILE,FILE…")
+    sources: dict[str, FrameSource] = {}
+    for file in files:
+        for key, source in _sources(file, file_format):
+            if key in sources:
+                raise DataError(f"{text}: {file} is given twice; its frames would count twice")
+            sources[key] = source
+    return Run(name, tuple(sources.values()), reference)
+
+
+def _name(text: str) -> str:
+    path = PurePath(text)
+    return path.stem if path.suffix in {".zip", ".zarr"} or Path(text).is_file() else path.name
+
+
+def _sources(text: str, file_format: str | None) -> Iterator[tuple[str, FrameSource]]:
+    """Sources behind one name, each with a key that tells it from all others."""
+    path = BUNDLED_DATA[text].path if text in BUNDLED_DATA else Path(text)
+    if not is_url(text) and path.is_file() and path.suffix != ".zip":
+        n_frames = count_frames(path, file_format=file_format)
+        yield str(path.resolve()), AseFile(path, n_frames, file_format)
+        return
+    store, wanted = _store_and_trajectory(text)
+    trajectories = store.trajectories
+    if wanted is not None and wanted not in trajectories:
+        raise unknown_name(f"trajectory of {store.location}", wanted, trajectories)
+    names = list(trajectories) if wanted is None else [wanted]
+    if not names:
+        raise DataError(f"{text}: a store without trajectories; nothing to analyse")
+    for name in names:
+        yield f"{store.location}/{name}", StoredTrajectory(trajectories[name])
+
+
+def _store_and_trajectory(text: str) -> tuple[Store, str | None]:
+    """The store that a name begins with, and the rest of the name.
+
+    Raises:
+        DataError: there is no store, and no file either.
+    """
+    if is_url(text):
+        try:
+            return open_store(text), None
+        except DataError:
+            store, _, rest = text.rstrip("/").rpartition("/")
+            return open_store(store), rest
+    path = Path(text).resolve()
+    for place in (path, *path.parents):
+        if (place / COMMIT_FILE).is_file() or (place.suffix == ".zip" and place.is_file()):
+            rest = path.relative_to(place).as_posix()
+            return open_store(place), None if rest == "." else rest
+    if path.exists():
+        return open_store(path), None  # says what it is instead
+    raise DataError(f"{text} does not exist; give a file of frames that ASE reads, or a store")
+
+
+def _matching(pattern: str) -> list[str]:
+    if not pattern:
+        raise DataError("an empty file name in NAME=FILE,FILE…; leave out the comma")
+    if Path(pattern).exists() or not glob.has_magic(pattern):
+        return [pattern]
+    found = sorted(glob.glob(pattern))  # noqa: PTH207 (absolute patterns, which Path.glob refuses)
+    if not found:
+        raise DataError(f"{pattern}: no file matches")
+    return found
