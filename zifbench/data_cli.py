@@ -133,11 +133,12 @@ def label(
 @data.command()
 def info(name: StoreName, as_json: Json = False) -> None:
     """What a store holds: frames, atoms, types, sizes, ranges, licence, version."""
-    from zifbench.dataset.store import open_store
     from zifbench.dataset.store.info import describe
+    from zifbench.dataset.store.named import open_named
 
-    with open_store(name) as store:
-        content = describe(store)
+    store, trajectory = open_named(name)
+    with store:
+        content = describe(store, trajectory)
     if as_json:
         typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
         return

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from tests.dataset.pools import correlated_energies
+from tests.dataset.splits.pools import correlated_energies
 from zifbench.dataset.store import StoreWriter
 from zifbench.frames import Frames
 

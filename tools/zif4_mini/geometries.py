@@ -109,7 +109,7 @@ def harmonic_frames() -> Iterator[Atoms]:
     for number, atoms in enumerate(drawn.to_ase()[:HARMONIC_FRAMES]):
         atoms.info = {
             "name": f"harm300v0_{number}",
-            "state": "crystal_300K_dft-cell",
+            "state": "crystal_300K_0_dft-cell",
             "phase": "crystal",
             "temperature_K": "300",
             "sampling": f"harmonic sample of the DFT Hessian at 300 K, seed {HARMONIC_SEED}",

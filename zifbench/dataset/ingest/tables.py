@@ -20,9 +20,10 @@ def show_summary(summary: Summary) -> None:
     for trajectory in summary.trajectories:
         for style, word, text in _remarks(trajectory.report):
             console.say(style, word, f"{trajectory.name}: {text}")
-    for first, other, offset in summary.offsets:
-        text = f"mean energy of {other} is {offset:+.3f} meV/atom from that of {first}"
-        console.say("cyan", "offset", text)
+    if summary.offsets:
+        first, other, offset = max(summary.offsets, key=lambda row: abs(row[2]))
+        text = f"mean energies differ by up to {offset:+.3f} meV/atom ({other} from {first})"
+        console.say("cyan", "offset", f"{text}; all are in the report")
     console.say("green", "report", str(report_path(Path(summary.store))))
 
 

@@ -15,9 +15,14 @@ from zifbench.dataset.store.shards import row_bytes
 _RANGES = ("energy", "step", "time_fs")
 
 
-def describe(store: Store) -> dict[str, Any]:
-    """Counts, atoms, types, sizes in bytes, ranges, attributes of a store and its trajectories."""
-    trajectories = {name: _describe(t) for name, t in store.trajectories.items()}
+def describe(store: Store, only: str | None = None) -> dict[str, Any]:
+    """Counts, atoms, types, sizes in bytes, ranges, attributes of a store and its trajectories.
+
+    Args:
+        store: The store.
+        only: Name of the one trajectory to describe.
+    """
+    trajectories = {n: _describe(t) for n, t in store.trajectories.items() if only in (None, n)}
     return {
         "schema": STORE_SCHEMA,
         "location": store.location,

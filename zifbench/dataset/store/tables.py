@@ -8,24 +8,12 @@ from typing import Any
 from zifbench import console
 from zifbench.dataset.store.diff import Difference
 from zifbench.dataset.store.verify import Verification
+from zifbench.formatting import format_bytes
 
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 # Attributes that people look for first; all others follow.
 _FIRST = ("state", "temperature_K", "ensemble", "level_of_theory", "licence", "citation", "source")
 _STRANGERS_SHOWN = 5
-
-
-def format_bytes(n: float) -> str:
-    """A size as people read it, in powers of 1000.
-
-    >>> format_bytes(7_770_000_000)
-    '7.77 GB'
-    """
-    for unit in _UNITS:
-        if n < 1000 or unit == _UNITS[-1]:
-            return f"{n:.3g} {unit}" if n < 1000 else f"{n:.0f} {unit}"
-        n /= 1000
-    return ""
+_IN_FULL = 3  # stores of more trajectories than this show them as rows of one table
 
 
 def show_info(content: Mapping[str, Any]) -> None:
@@ -46,8 +34,27 @@ def show_info(content: Mapping[str, Any]) -> None:
             *_attribute_rows(content["attributes"]),
         ],
     )
-    for name, trajectory in content["trajectories"].items():
-        console.show_rows(name, ["", ""], _trajectory_rows(trajectory))
+    found = content["trajectories"]
+    if len(found) <= _IN_FULL:
+        for name, trajectory in found.items():
+            console.show_rows(name, ["", ""], _trajectory_rows(trajectory))
+        return
+    headings = ["trajectory", "frames", "atoms", "T / K", "eV / atom"]
+    console.show_rows("", headings, [_line(name, t) for name, t in found.items()])
+    console.out.print("more of one of them: NAME/TRAJECTORY; of all: --json", soft_wrap=True)
+
+
+def _line(name: str, trajectory: Mapping[str, Any]) -> list[Any]:
+    """A trajectory in one row, where there are many."""
+    n_atoms = trajectory["n_atoms"]
+    energies = [f"{e / n_atoms:.3f}" for e in trajectory["ranges"].get("energy", ())]
+    return [
+        name,
+        trajectory["n_frames"],
+        n_atoms,
+        trajectory["attributes"].get("temperature_K", ""),
+        " to ".join(dict.fromkeys(energies)),
+    ]
 
 
 def _trajectory_rows(trajectory: Mapping[str, Any]) -> list[list[Any]]:

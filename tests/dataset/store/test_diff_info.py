@@ -12,7 +12,6 @@ from zifbench.cli import _exit_code, app
 from zifbench.dataset.store import open_store, write_store
 from zifbench.dataset.store.diff import Change, diff
 from zifbench.dataset.store.info import describe
-from zifbench.dataset.store.tables import format_bytes
 
 
 def compare(a, b):
@@ -146,9 +145,15 @@ def test_bad_name_is_one_sentence(capsys):
     assert err == "error: nowhere does not exist; give the directory, zip file or URL of a store\n"
 
 
-SIZES = {0: "0 B", 999: "999 B", 1000: "1 kB", 7.77e9: "7.77 GB", 5e15: "5000 TB"}
+def test_a_store_of_many_trajectories_is_one_table(tmp_path, make_frames, capsys):
+    from zifbench.dataset.store.tables import show_info
 
-
-@pytest.mark.parametrize(("n", "text"), SIZES.items())
-def test_sizes(n, text):
-    assert format_bytes(n) == text
+    path = tmp_path / "many"
+    write_store(path, {f"run {k}": make_frames(2, seed=k) for k in range(5)})
+    with open_store(path) as store:
+        show_info(describe(store))
+        everything = capsys.readouterr().out
+        show_info(describe(store, "run 3"))
+    assert all(f"run {k}" in everything for k in range(5)) and "fields" not in everything
+    one = capsys.readouterr().out
+    assert "fields" in one and "run 3" in one and "run 2" not in one

@@ -172,7 +172,7 @@ def test_interrupt_ends_cp2k_and_a_second_run_finishes(cp2k: Path, tmp_path: Pat
     jobs = tmp_path / "jobs"
     program = (
         "from pathlib import Path; from zifbench.dataset.label import jobs as label_jobs;"
-        "from tests.dataset.test_label import zinc_rings;"
+        "from tests.dataset.label.test_label import zinc_rings;"
         f"label_jobs.run_jobs(label_jobs.plan_jobs([zinc_rings(2)]), Path({str(jobs)!r}), "
         f"executable={str(cp2k)!r}, workers=2)"
     )

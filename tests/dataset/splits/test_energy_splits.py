@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.dataset.pools import correlated_energies, pool_with
+from tests.dataset.splits.pools import correlated_energies, pool_with
 from zifbench.dataset.splits.by_energy import FlatHistogram, Random, flat_histogram, random_split
 from zifbench.dataset.splits.draws import RandomKeys
 from zifbench.errors import DataError

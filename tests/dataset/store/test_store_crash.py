@@ -17,7 +17,7 @@ from zifbench.dataset.store import open_store
 from zifbench.dataset.store.verify import verify
 
 N_FRAMES = 200
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 # Appends frames made from their number, in pieces of 7, committing now and then; small shards, so
 # that a kill meets all of it: chunks, full shards, the unfinished shard, metadata, the record.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.dataset.pools import pool_with
+from tests.dataset.splits.pools import pool_with
 from zifbench.dataset.splits.by_trajectory import ByLabel, LeaveStateOut, by_label, leave_state_out
 from zifbench.dataset.splits.draws import RandomKeys
 from zifbench.errors import DataError

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.dataset.pools import pool_with
+from tests.dataset.splits.pools import pool_with
 from zifbench.dataset.splits.by_time import Blocked, blocked
 from zifbench.dataset.splits.draws import RandomKeys
 from zifbench.errors import DataError
