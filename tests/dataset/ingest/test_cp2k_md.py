@@ -136,6 +136,8 @@ def test_inputs_that_differ_in_a_mass_are_refused(copy: Callable[[str], Path]) -
     (directory / "other.inp").write_text(text)
     with pytest.raises(DataError, match=r"gives H the mass.*--mass H="):
         open_run(directory, Options())
+    trajectory = open_run(directory, Options(masses={"H": 2.0141}))  # what the message advises
+    assert trajectory.masses.tolist() == [15.9994, 2.0141, 2.0141]
 
 
 # -- files broken on purpose -----------------------------------------------------------------------

@@ -190,7 +190,7 @@ def open_run(directory: Path, options: Options) -> Cp2kMdTrajectory:
         DataError: files that do not fit together, with the step at fault.
     """
     files = find_md_files(directory)
-    inputs = read_inputs(sorted(directory.iterdir()))
+    inputs = read_inputs(sorted(directory.iterdir()), options.masses)
     frame_files = {k: index_frames(files[k]) for k in XYZ_KINDS if k in files}
     tables = {k: read_table(path, k) for k, path in files.items() if k not in XYZ_KINDS}
     name = printable(str(directory))
