@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.dataset.pools import correlated_energies, pool_with
+from tests.dataset.splits.pools import correlated_energies, pool_with
 from zifbench.dataset.splits.by_energy import FlatHistogram, flat_histogram
 from zifbench.dataset.splits.draws import RandomKeys
 
