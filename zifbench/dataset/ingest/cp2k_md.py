@@ -370,7 +370,7 @@ def _attributes(
 ) -> dict[str, Any]:
     found: dict[str, Any] = {
         "source_format": "cp2k-md",
-        "source": Path(run.name).name,
+        "source": Path(run.name).resolve().name,  # also of `.`
         "time_step_fs": time_step_fs(run),
         "duplicates_kept": options.keep,
     }
