@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -77,8 +78,6 @@ def measured(command: list[str]) -> tuple[float, float, str]:
 
 
 def _wait(process: subprocess.Popen[str]) -> tuple[int, int, resource.struct_rusage]:
-    import os
-
     found = os.wait4(process.pid, 0)
     process.returncode = found[1]
     return found

@@ -87,6 +87,16 @@ def test_labels_of_any_text_survive(tmp_path, make_frames):
     }
 
 
+def test_a_label_of_several_lines_stays_on_one(tmp_path, make_frames):
+    texts = ("a\rb", "a\nb", "a\r\nb", "a\x0cb", "a\u2028b")
+    frames = dataclasses.replace(series(make_frames, 5), labels={"remark": texts})
+    write_store(tmp_path / "store", {"run": (frames, {})})
+    with open_store(tmp_path / "store") as store:
+        export(select(store), tmp_path / "out", "extxyz")
+    read = ase.io.read(tmp_path / "out" / "frames.extxyz", ":")
+    assert [atoms.info["remark"] for atoms in read] == ["a b"] * 5
+
+
 def test_npz_has_the_keys_of_the_published_training(store, split, tmp_path):
     export(select(store, split), tmp_path / "out", "npz")
     wanted = frames_of(store, split, "train")

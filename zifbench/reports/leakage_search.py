@@ -223,7 +223,7 @@ def _compare(
     place_of: Mapping[tuple[str, int], int],
 ) -> None:
     reference = _positions(store, known)
-    cell = store.trajectories[asked[0][0]].array("cell")[asked[0][1]]
+    cell = store.trajectories[asked[0][0]].read(asked[0][1], ("positions",)).cell[0]
     for start in range(0, len(asked), _READ):
         part = asked[start : start + _READ]
         nearest, rmsd = nearest_structure(_positions(store, part), reference, cell)

@@ -136,6 +136,17 @@ def test_inputs_that_differ_in_a_mass_are_refused(copy: Callable[[str], Path]) -
     (directory / "other.inp").write_text(text)
     with pytest.raises(DataError, match=r"gives H the mass.*--mass H="):
         open_run(directory, Options())
+    trajectory = open_run(directory, Options(masses={"H": 2.0141}))  # what the message advises
+    assert trajectory.masses.tolist() == [15.9994, 2.0141, 2.0141]
+
+
+def test_the_directory_that_one_is_in_has_a_name(
+    copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = copy("nvt")
+    monkeypatch.chdir(directory)
+    trajectory = open_run(Path(), Options())
+    assert (trajectory.name, trajectory.attributes["source"]) == (directory.name,) * 2
 
 
 # -- files broken on purpose -----------------------------------------------------------------------

@@ -53,6 +53,40 @@ def write_analysis(directory: Path, *, n_blocks: int = 12, ended: bool = True) -
     return directory / "pair.out"
 
 
+CELL = "&CELL\n A 5 0 0\n B 0 6 0\n C 1 0 7\n&END CELL\n"
+
+
+def test_carbon_is_no_cell_vector(tmp_path: Path) -> None:
+    path = tmp_path / "pair.in"
+    path.write_text(f"&COORD\nC 0.1 0.2 0.3\nB 0.4 0.5 0.6\n&END COORD\n{CELL}")
+    found = read_structure(path)
+    np.testing.assert_array_equal(found.cell, [[5, 0, 0], [0, 6, 0], [1, 0, 7]])
+    np.testing.assert_array_equal(found.positions, [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        ("SCALED", [3, 3, 3.5]),
+        ("SCALED .TRUE.", [3, 3, 3.5]),
+        ("SCALED F", [0.5] * 3),
+        ("UNIT angstrom", [0.5] * 3),
+    ],
+)
+def test_coordinates_in_either_form(tmp_path: Path, line: str, place: list[float]) -> None:
+    path = tmp_path / "one.in"
+    path.write_text(f"{CELL}&COORD\n{line}\nH 0.5 0.5 0.5\n&END COORD\n")
+    np.testing.assert_allclose(read_structure(path).positions, [place])
+
+
+@pytest.mark.parametrize(("line", "step"), [("UNIT BOHR", "1.0E-3"), ("", "[angstrom] 0.01")])
+def test_another_unit_is_refused(tmp_path: Path, line: str, step: str) -> None:
+    path = tmp_path / "one.in"
+    path.write_text(f"{CELL}&COORD\n{line}\nH 1.0 1.0 1.0\n&END COORD\n DX {step}\n")
+    with pytest.raises(DataError, match=r"one\.in: a unit \S+, which is not read"):
+        read_structure(path)
+
+
 def test_frames_and_hessian_of_a_spring(tmp_path: Path) -> None:
     path = write_analysis(tmp_path)
     assert is_vibrations(path)

@@ -105,3 +105,14 @@ def test_masses_and_attributes_come_from_the_user(
     frames = next(iter(trajectory.chunks()))
     assert frames.masses[np.array(frames.symbols) == "H"].tolist() == [2.014]
     assert (trajectory.name, trajectory.attributes["state"]) == ("mine", "liquid")
+
+
+def test_a_damaged_number_of_atoms_takes_no_memory(
+    make_frames: Callable[..., Frames], write_extxyz: Callable[..., Path]
+) -> None:
+    path = write_extxyz(make_frames(n_frames=2))
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"9" * 15 + b"\nProperties=species:S:1:pos:R:3\nH 0 0 0\n")
+    (trajectory,) = ExtxyzSource(path, Options()).trajectories()
+    assert trajectory.n_frames == 2
+    assert "frame 2, the last one, is truncated" in trajectory.report.damaged[0]

@@ -126,3 +126,14 @@ def test_other_zips_are_not_taken(tmp_path: Path) -> None:
     (tmp_path / "f.npz").write_text("no zip")
     assert not is_npz(tmp_path / "e.npz")
     assert not is_npz(tmp_path / "f.npz")
+
+
+def test_the_same_file_elsewhere_is_the_same_input(
+    tmp_path: Path, make_frames: Callable[..., Frames]
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    paths = [tmp_path / "set.npz", tmp_path / "elsewhere" / "set.npz"]
+    for path in paths:
+        np.savez(path, **arrays_of(make_frames(n_frames=3)))
+    one, other = (NpzSource(path, Options()).trajectories()[0] for path in paths)
+    assert one.fingerprint == other.fingerprint

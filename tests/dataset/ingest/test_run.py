@@ -17,6 +17,7 @@ import pytest
 from tests.dataset.ingest.md_text import plain_run, record, write_run
 from tests.dataset.ingest.test_cp2k_vibrations import write_analysis
 from zifbench.dataset.ingest.formats import open_source
+from zifbench.dataset.ingest.options import number_or_text
 from zifbench.dataset.ingest.run import NET_FORCE, ingest, report_path
 from zifbench.dataset.ingest.source import Options
 from zifbench.dataset.store import open_store
@@ -34,6 +35,11 @@ def digest_of(store: Path) -> dict[str, bytes]:
         for path in sorted(store.rglob("*"))
         if path.is_file()
     }
+
+
+def test_attributes_are_numbers_where_json_has_them() -> None:
+    texts = ["300", "2.5", "liquid", "nan", "inf"]
+    assert [number_or_text(text) for text in texts] == [300.0, 2.5, "liquid", "nan", "inf"]
 
 
 def test_all_formats_into_one_store(

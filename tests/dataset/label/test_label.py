@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -17,6 +18,8 @@ import pytest
 from tests.published import published_file
 from zifbench.dataset.label import cp2k as cp2k_module
 from zifbench.dataset.label import jobs as label_jobs
+from zifbench.dataset.label.results import store_labels, trajectories_of
+from zifbench.dataset.store import open_store
 from zifbench.errors import DataError, MissingDependencyError
 from zifbench.frames import Frames
 from zifbench.units import BOHR_A, EV_PER_A3_IN_GPA, HARTREE_EV
@@ -52,6 +55,16 @@ def cp2k(tmp_path: Path) -> Path:
 def calls(cp2k: Path) -> list[str]:
     file = cp2k.with_name("calls")
     return file.read_text().split() if file.is_file() else []
+
+
+def labelling_program(jobs: Path, cp2k: Path) -> str:
+    """Labels two frames, two at a time, in a process that a test can stop."""
+    return (
+        "from pathlib import Path; from zifbench.dataset.label import jobs as label_jobs;"
+        "from tests.dataset.label.test_label import zinc_rings;"
+        f"label_jobs.run_jobs(label_jobs.plan_jobs([zinc_rings(2)]), Path({str(jobs)!r}), "
+        f"executable={str(cp2k)!r}, workers=2)"
+    )
 
 
 def test_units_and_signs(cp2k: Path, tmp_path: Path) -> None:
@@ -148,9 +161,75 @@ def test_a_job_that_another_process_holds_is_left_to_it(cp2k: Path, tmp_path: Pa
     directory = tmp_path / "jobs" / jobs[0].key
     directory.mkdir(parents=True)
     with label_jobs._held(directory / label_jobs.LOCK_FILE) as ours:
-        assert ours
+        assert ours is not None
         result = label_jobs.run_jobs(jobs, tmp_path / "jobs", executable=str(cp2k))
     assert result.elsewhere == [jobs[0].key] and calls(cp2k) == []
+
+
+def test_a_job_finished_by_another_process_meanwhile_is_not_repeated(
+    cp2k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = label_jobs.plan_jobs([zinc_rings(1)])
+    label_jobs.run_jobs(jobs, tmp_path / "jobs", executable=str(cp2k))
+    finished, asked = label_jobs.is_finished, []
+
+    def not_at_first(directory: Path) -> bool:
+        asked.append(directory)
+        return len(asked) > 1 and finished(directory)
+
+    monkeypatch.setattr(label_jobs, "is_finished", not_at_first)
+    result = label_jobs.run_jobs(jobs, tmp_path / "jobs", executable=str(cp2k))
+    assert set(result.labels) == {jobs[0].key} and calls(cp2k) == ["atoms"]
+
+
+def test_a_wave_function_that_another_process_deleted_is_not_needed(
+    cp2k: Path, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone.wfn"
+    found = cp2k_module.run_single_point(
+        zinc_rings(1), 0, tmp_path / "job", executable=str(cp2k), previous=gone
+    )
+    assert found.scf_steps == 19 and calls(cp2k) == ["atoms"]
+
+
+def test_a_job_stays_locked_while_its_cp2k_outlives_a_kill(cp2k: Path, tmp_path: Path) -> None:
+    cp2k.with_name("misbehave").write_text("slow")
+    jobs = tmp_path / "jobs"
+    process = subprocess.Popen([sys.executable, "-c", labelling_program(jobs, cp2k)])
+    while len(calls(cp2k)) < 2 and process.poll() is None:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    running = subprocess.run(["pgrep", "-f", str(cp2k)], stdout=subprocess.PIPE).stdout.split()
+    try:
+        planned = label_jobs.plan_jobs([zinc_rings(2)])
+        result = label_jobs.run_jobs(planned, jobs, executable=str(cp2k))
+        assert len(running) == 2 and result.elsewhere == [job.key for job in planned]
+    finally:
+        for number in running:
+            os.kill(int(number), signal.SIGKILL)
+
+
+def test_a_store_takes_each_labelled_frame_once(cp2k: Path, tmp_path: Path) -> None:
+    """As when the command is repeated: with nothing new, then with two more frames."""
+    frames = zinc_rings(3)
+    store, counts = tmp_path / "store", []
+    for n_jobs in (1, 1, 3):
+        jobs = label_jobs.plan_jobs([frames])[:n_jobs]
+        result = label_jobs.run_jobs(jobs, tmp_path / "jobs", executable=str(cp2k))
+        counts.append(store_labels(store, trajectories_of([frames], None), result))
+    assert counts == [1, 0, 2]
+    with open_store(store) as opened:
+        found = opened.trajectories["rings"].read(slice(None))
+    assert found.labels["name"] == frames.labels["name"]
+    np.testing.assert_array_equal(found.positions, frames.positions)
+
+
+def test_nothing_labelled_makes_no_store(tmp_path: Path) -> None:
+    frames = zinc_rings(1)
+    labels = label_jobs.Labelling()
+    assert store_labels(tmp_path / "store", trajectories_of([frames], None), labels) == 0
+    assert not (tmp_path / "store").exists()
 
 
 def test_unknown_element_and_missing_program(tmp_path: Path) -> None:
@@ -170,13 +249,9 @@ def test_unknown_element_and_missing_program(tmp_path: Path) -> None:
 def test_interrupt_ends_cp2k_and_a_second_run_finishes(cp2k: Path, tmp_path: Path) -> None:
     cp2k.with_name("misbehave").write_text("slow")
     jobs = tmp_path / "jobs"
-    program = (
-        "from pathlib import Path; from zifbench.dataset.label import jobs as label_jobs;"
-        "from tests.dataset.label.test_label import zinc_rings;"
-        f"label_jobs.run_jobs(label_jobs.plan_jobs([zinc_rings(2)]), Path({str(jobs)!r}), "
-        f"executable={str(cp2k)!r}, workers=2)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", labelling_program(jobs, cp2k)], stderr=subprocess.DEVNULL
     )
-    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL)
     while len(calls(cp2k)) < 2 and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)

@@ -15,6 +15,7 @@ from zifbench.dataset.splits.draws import (
     one_of_each_bin,
     smallest,
 )
+from zifbench.errors import DataError
 
 energies = arrays(
     float, st.integers(1, 60), elements=st.floats(-60090.0, -60070.0, width=32, allow_nan=False)
@@ -106,3 +107,8 @@ def test_the_last_key_that_can_be_is_drawn_too():
 @pytest.mark.parametrize("seed", [0, 2**40])
 def test_any_seed_is_good(seed):
     assert len(np.unique(RandomKeys(seed).take(1000))) == 1000
+
+
+def test_energies_without_room_for_bins_are_one_sentence() -> None:
+    with pytest.raises(DataError, match=r"too close together for 8 bins"):
+        histogram_edges(-60083.0 + np.array([0.0, 7.3e-12]), 8)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.dataset.conftest import full_frames
 from zifbench.cli import _exit_code, app
-from zifbench.dataset.store import open_store, write_store
+from zifbench.dataset.store import StoreWriter, open_store, write_store
 from zifbench.dataset.store.diff import Change, diff
 from zifbench.dataset.store.info import describe
 
@@ -77,6 +78,22 @@ def test_changed_in_the_middle_while_extended(store_path, other, make_frames):
     change = next(c for c in compare(store_path, other).changes if c.trajectory == "nvt 300K")
     assert change.kind == "changed"
     assert "forces of frames 16 to 23" in change.details
+
+
+def test_an_array_of_more_rows_is_a_change(tmp_path, make_frames):
+    for name, rows in (("old", 10), ("new", 12)):
+        with StoreWriter(tmp_path / name) as store:
+            frames = make_frames(3)
+            store.trajectory("run", frames, arrays={"curve": np.zeros(rows)}).append(frames)
+    with open_store(tmp_path / "old") as old, open_store(tmp_path / "new") as new:
+        (change,) = diff(old, new).changes
+    assert (change.kind, change.details) == ("changed", ("array curve has 12 rows, had 10",))
+
+
+def test_description_of_one_trajectory(store_path):
+    with open_store(store_path) as store:
+        content = describe(store, "liquid/1")
+    assert list(content["trajectories"]) == ["liquid/1"] and content["n_frames"] == 5
 
 
 def test_description(store_path, make_frames):

@@ -322,6 +322,15 @@ def test_a_directory_of_something_else_is_not_written_to(tmp_path, make_frames):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_store_without_its_record_is_left_alone(store_path):
+    (store_path / "commit.json").unlink()
+    before = all_bytes(store_path)
+    for _ in range(2):  # a first writer would say that nothing is committed, a second remove it
+        with pytest.raises(DataError, match=r"no commit\.json.*restore it from a copy"):
+            StoreWriter(store_path)
+    assert all_bytes(store_path) == before
+
+
 def test_a_broken_append_is_never_committed(tmp_path, make_frames, monkeypatch):
     """A full disk in the middle of an append: the last commit stays, and is said so."""
     frames = make_frames(4)

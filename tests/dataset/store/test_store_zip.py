@@ -48,6 +48,14 @@ def test_zip_depends_on_content_alone(tmp_path: Path, make_frames: MakeFrames) -
     assert len(digests) == 1
 
 
+def test_strangers_stay_out(tmp_path: Path, make_frames: MakeFrames) -> None:
+    directory = write(tmp_path / "store", make_frames(n_frames=5))
+    clean = zip_store(directory, tmp_path / "clean.zip").read_bytes()
+    for name in (".DS_Store", "commit.next.json", "run/energy/c.7"):
+        (directory / name).write_text("left by somebody")
+    assert zip_store(directory, tmp_path / "other.zip").read_bytes() == clean
+
+
 def test_refusals(tmp_path: Path, make_frames: MakeFrames) -> None:
     (tmp_path / "empty").mkdir()
     for name in ("empty", "nothing"):

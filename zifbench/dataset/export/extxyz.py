@@ -90,5 +90,6 @@ def _key(key: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+    line = " ".join(text.splitlines())  # a carriage return, too, ends a line for readers
+    escaped = line.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -36,7 +36,7 @@ def write_parquet(selection: Selection, directory: Path) -> None:
     (directory / "data").mkdir()
     for subset in selection.subsets:
         _write_subset(selection, subset, directory / "data")
-    write_card(selection, directory, f"data/{'{subset}'}-*.parquet")
+    write_card(selection, directory, "data/{subset}-*.parquet")
 
 
 def write_dataset_dict(selection: Selection, directory: Path) -> None:
@@ -78,7 +78,6 @@ class _quiet:  # noqa: N801 (used as a function)
     """No progress bars of another program between ours."""
 
     def __init__(self, datasets: Any) -> None:
-        self._utils = datasets.utils.logging
         self._shown = not datasets.are_progress_bars_disabled()
         self._datasets = datasets
 

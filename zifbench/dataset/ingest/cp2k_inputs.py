@@ -44,11 +44,15 @@ class RunInput:
     version: str | None = None
 
 
-def read_inputs(paths: Iterable[Path]) -> RunInput:
+def read_inputs(paths: Iterable[Path], given: Mapping[str, float]) -> RunInput:
     """Read all of these files that are inputs or restart files of CP2K.
 
+    Args:
+        paths: The files, and others.
+        given: Symbol -> mass that the user states, over whatever the inputs say.
+
     Raises:
-        DataError: two of them state different masses.
+        DataError: two of them state different masses, and the user none.
     """
     found = [
         (path, parsed)
@@ -60,7 +64,8 @@ def read_inputs(paths: Iterable[Path]) -> RunInput:
     values: dict[str, object] = {}
     for path, parsed in found:
         for symbol, mass in parsed.masses.items():
-            if abs(masses.setdefault(symbol, mass) - mass) > 1e-6:
+            said = symbol in given or parsed.elements.get(symbol, symbol) in given
+            if not said and abs(masses.setdefault(symbol, mass) - mass) > 1e-6:
                 raise DataError(
                     f"{printable(str(path))} gives {symbol} the mass {mass:g}, "
                     f"another input {masses[symbol]:g}; say which with --mass {symbol}=…"
@@ -81,17 +86,17 @@ def _read(path: Path) -> RunInput | None:
     if not re.search(r"^\s*&GLOBAL\b", text, re.M | re.I):
         return None
     masses, elements = {}, {}
-    for name, body in _sections(text, "KIND"):
+    for name, body in sections(text, "KIND"):
         mass = _value(body, "MASS") or _value(body, "ATOMIC_MASS") or _value(body, "WEIGHT")
         element = _value(body, "ELEMENT") or _value(body, "ELEMENT_SYMBOL")
         if mass is not None:
             masses[name] = _float(mass)
         if element is not None and element != name:
             elements[name] = element
-    md = next((body for _, body in _sections(text, "MD")), "")
+    md = next((body for _, body in sections(text, "MD")), "")
     step = _value(md, "TIMESTEP")
     temperature = _value(md, "TEMPERATURE")
-    forces = next((body for _, body in _sections(text, "FORCES") if "&EACH" in body), "")
+    forces = next((body for _, body in sections(text, "FORCES") if "&EACH" in body), "")
     version = re.search(r"^\s*#\s*(?:Source code revision number|CP2K version)\s+(\S+)", text, re.M)
     return RunInput(
         masses=masses,
@@ -104,7 +109,7 @@ def _read(path: Path) -> RunInput | None:
     )
 
 
-def _sections(text: str, name: str) -> Iterator[tuple[str, str]]:
+def sections(text: str, name: str) -> Iterator[tuple[str, str]]:
     """(parameter, text) of each section of a name, inner sections included."""
     pattern = rf"^[ \t]*&{name}\b[ \t]*([^\n]*?)[ \t]*\n(.*?)^[ \t]*&END[ \t]+{name}\b"
     for match in re.finditer(pattern, text, re.M | re.S | re.I):

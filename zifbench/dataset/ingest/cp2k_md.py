@@ -190,7 +190,7 @@ def open_run(directory: Path, options: Options) -> Cp2kMdTrajectory:
         DataError: files that do not fit together, with the step at fault.
     """
     files = find_md_files(directory)
-    inputs = read_inputs(sorted(directory.iterdir()))
+    inputs = read_inputs(sorted(directory.iterdir()), options.masses)
     frame_files = {k: index_frames(files[k]) for k in XYZ_KINDS if k in files}
     tables = {k: read_table(path, k) for k, path in files.items() if k not in XYZ_KINDS}
     name = printable(str(directory))
@@ -370,7 +370,7 @@ def _attributes(
 ) -> dict[str, Any]:
     found: dict[str, Any] = {
         "source_format": "cp2k-md",
-        "source": Path(run.name).name,
+        "source": Path(run.name).resolve().name,  # also of `.`
         "time_step_fs": time_step_fs(run),
         "duplicates_kept": options.keep,
     }

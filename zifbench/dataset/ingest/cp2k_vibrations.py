@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from zifbench.dataset.ingest.cp2k_inputs import element_of, mass_of, read_inputs
+from zifbench.dataset.ingest.cp2k_inputs import element_of, mass_of, read_inputs, sections
 from zifbench.dataset.ingest.source import Check, IngestReport, Options
 from zifbench.errors import DataError
 from zifbench.files import printable
@@ -32,6 +32,7 @@ _FREQUENCY = "VIB|Frequency (cm^-1)"
 _MARK = b"VIBRATIONAL_ANALYSIS"
 _HEAD_BYTES = 1 << 16
 _CHUNK = 64
+_FALSE = frozenset({"F", "FALSE", ".FALSE.", "NO", "N", "OFF"})
 
 
 @dataclass(frozen=True)
@@ -127,25 +128,38 @@ def read_structure(path: Path) -> Structure:
     """Cell vectors and coordinates of an input, scaled or in Å.
 
     Raises:
-        DataError: no `&CELL` with A, B, C, or no `&COORD`.
+        DataError: no `&CELL` with A, B, C, no `&COORD`, or another unit than CP2K's default.
     """
     text = path.read_text(encoding="utf-8", errors="replace")
-    rows = [re.search(rf"^\s*{v}\s+([-+.\dEe ]+)$", text, re.M) for v in "ABC"]
-    block = re.search(r"^\s*&COORD\b[^\n]*\n(.*?)^\s*&END COORD", text, re.M | re.S)
-    if block is None or not all(rows):
+    cells = [cell for _, body in sections(text, "CELL") if (cell := _vectors(body)) is not None]
+    blocks = [body for _, body in sections(text, "COORD")]
+    if not cells or not blocks:
         raise DataError(f"{printable(str(path))}: no &CELL with A, B and C, or no &COORD")
-    cell = np.array([row[1].split()[:3] for row in rows if row], dtype=float)
-    lines = [line.split() for line in block[1].splitlines()]
+    cell = cells[0]
+    lines = [line.split() for line in blocks[0].splitlines()]
+    keywords = {w[0].upper(): w[1:] for w in lines if 0 < len(w) < 4}
     atoms = [words for words in lines if len(words) >= 4]
-    scaled = any(w[0].upper() == "SCALED" and w[1:] in ([], ["T"], ["TRUE"]) for w in lines if w)
-    coordinates = np.array([words[1:4] for words in atoms], dtype=float)
+    scaled = "SCALED" in keywords and "".join(keywords["SCALED"]).upper() not in _FALSE
     step = re.search(r"^\s*DX\s+(\S+)", text, re.M)
+    for word in (*keywords.get("UNIT", ()), *(step.groups() if step else ())):
+        if word.upper().startswith("[") or (word.isalpha() and word.upper() != "ANGSTROM"):
+            raise DataError(
+                f"{printable(str(path))}: a unit {word}, which is not read; wanted &COORD in "
+                "angstrom and DX in bohr, CP2K's defaults"
+            )
+    coordinates = np.array([words[1:4] for words in atoms], dtype=float)
     return Structure(
         labels=tuple(words[0] for words in atoms),
         positions=coordinates @ cell if scaled else coordinates,
         cell=cell,
         displacement_bohr=float(step[1]) if step else 1.0e-2,  # CP2K's default
     )
+
+
+def _vectors(section: str) -> FloatArray | None:
+    """A, B and C of a `&CELL`; elsewhere, a line that begins so is a carbon or boron atom."""
+    rows = [re.search(rf"^\s*{v}\s+([-+.\dEe ]+)$", section, re.M) for v in "ABC"]
+    return np.array([row[1].split()[:3] for row in rows if row], dtype=float) if all(rows) else None
 
 
 def read_vibrations(path: Path, masses: Mapping[str, float] | None = None) -> Vibrations:
@@ -165,7 +179,7 @@ def read_vibrations(path: Path, masses: Mapping[str, float] | None = None) -> Vi
         )
     if not blocks.ended:
         raise DataError(f"{printable(str(path))} does not end with PROGRAM ENDED; truncated")
-    inputs = read_inputs([input_of(path)])
+    inputs = read_inputs([input_of(path)], masses or {})
     elements = [element_of(label, inputs) for label in structure.labels]
     from ase.data import atomic_numbers
 

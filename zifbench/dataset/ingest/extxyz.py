@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,10 +124,11 @@ def _index(path: Path, by: str | None = None) -> tuple[list[_Group], list[str], 
                     f"{printable(str(path))}: {first[:60]!r} where frame {count} should begin with "
                     f"its number of atoms (byte {offset}); the frame before it is damaged"
                 )
-            lines = [first, *(file.readline() for _ in range(int(first) + 1))]
+            # Up to the end of the file: the number may be damaged, and ask for a thousand million.
+            lines = [first, *itertools.islice(file, min(int(first) + 1, sys.maxsize))]
             text = b"".join(lines)
             digest.update(text)
-            if not lines[-1].endswith(b"\n"):
+            if len(lines) < int(first) + 2 or not lines[-1].endswith(b"\n"):
                 damaged.append(
                     f"{printable(path.name)}: frame {count}, the last one, is truncated; left out"
                 )

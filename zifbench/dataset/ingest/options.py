@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,8 +85,9 @@ def _mass(symbol: str, value: str) -> float:
 
 
 def number_or_text(value: str) -> float | str:
-    """A number where the text is one."""
+    """A number where the text is one; `nan` and `inf` are words, for which JSON has no number."""
     try:
-        return float(value)
+        number = float(value)
     except ValueError:
         return value
+    return number if math.isfinite(number) else value

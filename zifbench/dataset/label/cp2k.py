@@ -9,6 +9,7 @@ the full analytical tensor.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -345,6 +346,7 @@ def run_single_point(
     threads: int = 1,
     previous: Path | None = None,
     stop: threading.Event | None = None,
+    lock: int | None = None,
 ) -> SinglePoint:
     """Compute one frame in a directory of its own.
 
@@ -357,25 +359,31 @@ def run_single_point(
         threads: OpenMP threads.
         previous: A wave function file to start from.
         stop: Ends CP2K when it is set.
+        lock: An open lock file that CP2K holds too. Where we are killed and CP2K is not, the job
+            stays locked until CP2K has ended, and no second one writes to its files.
 
     Raises:
         DataError: CP2K failed or did not converge.
     """
     directory.mkdir(parents=True, exist_ok=True)
     start = None
-    if previous is not None and previous.is_file():
-        start = Path("previous.wfn")
-        shutil.copyfile(previous, directory / start)
+    if previous is not None:
+        # Another process may delete it at any time: it keeps a few.
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(previous, directory / "previous.wfn")
+            start = Path("previous.wfn")
     text = single_point_input(frames, row, settings=settings, wave_function=start)
     write_text_atomically(directory / INPUT_FILE, text)
     for name in (OUTPUT_FILE, FORCES_FILE, STRESS_FILE):  # CP2K would append
         (directory / name).unlink(missing_ok=True)
-    _run(executable, directory, threads, stop or threading.Event())
+    _run(executable, directory, threads, stop or threading.Event(), lock)
     (directory / "previous.wfn").unlink(missing_ok=True)
     return read_single_point(directory, frames.symbols)
 
 
-def _run(executable: str, directory: Path, threads: int, stop: threading.Event) -> None:
+def _run(
+    executable: str, directory: Path, threads: int, stop: threading.Event, lock: int | None
+) -> None:
     """CP2K in a process group of its own, ended with us."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with (directory / OUTPUT_FILE).open("w") as output:
@@ -386,6 +394,7 @@ def _run(executable: str, directory: Path, threads: int, stop: threading.Event) 
             stderr=subprocess.STDOUT,
             env=environment,
             start_new_session=True,
+            pass_fds=() if lock is None else (lock,),
         )
         try:
             while process.poll() is None:

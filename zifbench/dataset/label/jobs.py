@@ -181,22 +181,24 @@ class _Runner:
             self._known = self._known[-_KEPT_WAVE_FUNCTIONS:]
 
     def run(self, job: Job, stop: threading.Event) -> str | None:
-        """Run one job unless another process holds it."""
+        """Run one job unless another process holds it, or has finished it since it was planned."""
         directory = self._directory / job.key
         directory.mkdir(parents=True, exist_ok=True)
-        with _held(directory / LOCK_FILE) as ours:
-            if not ours:
+        with _held(directory / LOCK_FILE) as lock:
+            if lock is None:
                 return "elsewhere"
-            run_single_point(
-                job.frames,
-                job.row,
-                directory,
-                settings=self._settings,
-                executable=self._executable,
-                threads=self._threads,
-                previous=self._nearest(job),
-                stop=stop,
-            )
+            if not is_finished(directory):
+                run_single_point(
+                    job.frames,
+                    job.row,
+                    directory,
+                    settings=self._settings,
+                    executable=self._executable,
+                    threads=self._threads,
+                    previous=self._nearest(job),
+                    stop=stop,
+                    lock=lock,
+                )
         self.remember([job])
         return None
 
@@ -216,18 +218,21 @@ class _Runner:
 
 
 @contextlib.contextmanager
-def _held(path: Path) -> Iterator[bool]:
-    """Whether the lock of a job is ours; the system frees it when a process ends, killed or not."""
+def _held(path: Path) -> Iterator[int | None]:
+    """The open lock of a job, or None where another process has it.
+
+    The system frees it when the last process that has it open ends, killed or not.
+    """
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False
+            yield None
             return
         file.truncate(0)
         file.write(f"{os.uname().nodename} {os.getpid()} {time.time():.0f}\n")
         file.flush()
-        yield True
+        yield file.fileno()
 
 
 def labelled(frames: Frames, result: Labelling, settings: Settings = PAPER) -> Frames | None:

@@ -72,33 +72,34 @@ def store_labels(
     Returns:
         Number of frames appended.
     """
-    known = _known_jobs(path)
-    new: dict[str, Frames] = {}
-    for name, frames in trajectories.items():
-        found = labelled(frames, result, settings)
-        if found is None:
-            continue
-        rows = [r for r, job in enumerate(found.labels["job"]) if job not in known]
-        if rows:
-            new[name] = found[rows]
-    if not new:
+    found = {
+        name: kept
+        for name, frames in trajectories.items()
+        if (kept := labelled(frames, result, settings)) is not None
+    }
+    if not found:
         return 0
+    n_new = 0
     with StoreWriter(path, attributes=attributes, exact=True) as writer:
-        for name, frames in new.items():
-            trajectory = writer.trajectory(name, frames, attributes=_common(frames))
-            trajectory.append(frames)
-    return sum(map(len, new.values()))
+        # Looked up under the writer's lock: two commands that fill one store add no frame twice.
+        known = _known_jobs(path)
+        for name, frames in found.items():
+            rows = [row for row, job in enumerate(frames.labels["job"]) if job not in known]
+            if rows:
+                new = frames[rows]
+                writer.trajectory(name, new, attributes=_common(new)).append(new)
+                n_new += len(new)
+    return n_new
 
 
 def _known_jobs(path: Path) -> set[str]:
-    if not path.exists():
-        return set()
     jobs: set[str] = set()
     with open_store(path) as store:
         for trajectory in store.trajectories.values():
-            if "job" in trajectory.labels and len(trajectory):
-                found = trajectory.read(np.arange(len(trajectory)), fields=("energy",))
-                jobs.update(found.labels["job"])
+            if "job" in trajectory.labels:
+                # Labels by themselves, as `Trajectory.read` brings positions too.
+                rows = np.arange(len(trajectory))
+                jobs.update(map(str, trajectory.readers["label job"].rows(rows)))
     return jobs
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from zifbench.errors import DataError
 from zifbench.frames import FloatArray, IntArray
 
 KEYS = "one raw word of PCG64(seed) a candidate, smallest first"  # named in every manifest
@@ -53,8 +54,17 @@ def histogram_edges(values: FloatArray, n_bins: int) -> FloatArray:
 
     Returns:
         Edges, shape (n_bins + 1,). Where all values are equal, one half is added on both sides.
+
+    Raises:
+        DataError: values so close together that float64 has no number between two edges.
     """
-    return np.asarray(np.histogram_bin_edges(values, bins=n_bins), dtype=float)
+    try:
+        return np.asarray(np.histogram_bin_edges(values, bins=n_bins), dtype=float)
+    except ValueError as error:
+        raise DataError(
+            f"energies from {values.min()} to {values.max()} eV are too close together for "
+            f"{n_bins} bins; draw them with --generator random"
+        ) from error
 
 
 def bin_numbers(values: FloatArray, edges: FloatArray) -> IntArray:

@@ -71,13 +71,15 @@ def diff(old: Store, new: Store) -> Difference:
 def _compare(a: Trajectory, b: Trajectory) -> Change | None:
     details = _of_whole(a.record, b.record)
     parts_a, parts_b = a.record.records(), b.record.records()
-    n_common = min(len(a), len(b))
     shrunk = len(b) < len(a)
     changed = bool(details) or shrunk
-    for name in parts_a.keys() & parts_b.keys():
+    for name in sorted(parts_a.keys() & parts_b.keys()):
+        if len(a) == len(b) and parts_a[name].rows != parts_b[name].rows:
+            details.append(f"{name} has {parts_b[name].rows} rows, had {parts_a[name].rows}")
+            changed = True
         if parts_a[name].layout.item != parts_b[name].layout.item:
             continue
-        if frames := _first_difference(a, b, name, n_common):
+        if frames := _first_difference(a, b, name):
             details.append(f"{name} of frames {frames[0]} to {frames[1] - 1}")
             changed = True
     attributes = [f"attribute {key}" for key in _differing(dict(a.attributes), dict(b.attributes))]
@@ -107,9 +109,7 @@ def _type(array: ArrayRecord) -> str:
     return f"{array.layout.dtype} {shape}".strip()
 
 
-def _first_difference(
-    a: Trajectory, b: Trajectory, name: str, n_common: int
-) -> tuple[int, int] | None:
+def _first_difference(a: Trajectory, b: Trajectory, name: str) -> tuple[int, int] | None:
     """The first block of frames that differs, of those that both have."""
     blocks_a, blocks_b = a.readers[name].record.blocks, b.readers[name].record.blocks
     rows = min(a.readers[name].record.rows, b.readers[name].record.rows)

@@ -27,7 +27,7 @@ def describe(store: Store, only: str | None = None) -> dict[str, Any]:
         "schema": STORE_SCHEMA,
         "location": store.location,
         "version": store.version,
-        "n_frames": store.n_frames,
+        "n_frames": sum(t["n_frames"] for t in trajectories.values()),
         "stored_bytes": sum(t["stored_bytes"] for t in trajectories.values()),
         "float64_bytes": sum(t["float64_bytes"] for t in trajectories.values()),
         "attributes": dict(store.attributes),

@@ -27,7 +27,7 @@ DTYPES = ("float32", "float64", "int64", STRING)
 
 # A chunk is the smallest piece that can be read: 16 frames of 272 atoms in float32. Smaller chunks
 # compress worse (the frames of a chunk are compressed together), larger ones make a random frame
-# dearer. A shard is one file. See the numbers in `store.py`.
+# dearer. A shard is one file. See the numbers in `store/__init__.py`.
 _CHUNK_BYTES = 64 * 1024
 _CHUNK_ROWS = 4096
 _SHARD_BYTES = 32 * 1024 * 1024

@@ -21,7 +21,7 @@ from zifbench.frames import Frames
 if TYPE_CHECKING:
     from zifbench.dataset.store.writer import StoreWriter
 
-# Beyond this, a position in float32 would be off by more than 7.6e-6 Å; see `store.py`.
+# Beyond this, a position in float32 would be off by more than 7.6e-6 Å; see `store/__init__.py`.
 _FLOAT32_POSITION_A = 256.0
 _NUMBERS = frozenset({"float32", "float64", "int64"})
 _MAY_BE_NAN = frozenset({"stress"})  # a component that the source did not give

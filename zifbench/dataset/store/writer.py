@@ -234,6 +234,13 @@ class StoreWriter:
             raise DataError(
                 f"{self.path} holds other files and no store; give a new or empty directory"
             )
+        # Only the first commit makes folders: without a record, the next writer would remove all.
+        folders = [path.name for path in self.path.iterdir() if path.is_dir()]
+        if folders and not (self.path / COMMIT_FILE).is_file():
+            raise DataError(
+                f"{self.path} holds {folders[0]} and no {COMMIT_FILE}, which says what is "
+                "committed; restore it from a copy of this version, or give another directory"
+            )
 
     def _locked(self) -> int:
         """A lock of the system: it goes when the process does, however that ends."""

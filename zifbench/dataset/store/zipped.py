@@ -8,7 +8,6 @@ from pathlib import Path
 
 from zifbench.dataset.store import open_store
 from zifbench.dataset.store.layout import LOCK_FILE
-from zifbench.dataset.store.locations import LocalFiles
 from zifbench.errors import DataError
 
 # The least date that zip knows: equal stores give equal zips.
@@ -19,7 +18,8 @@ _MODE = 0o644 << 16
 def zip_store(store: Path, archive: Path) -> Path:
     """Write all files of a store into one zip, uncompressed, as they are compressed already.
 
-    The zip depends on the content of the store alone, not on dates or on who wrote it.
+    The zip depends on the content of the store alone, not on dates or on who wrote it. Files that
+    are not the store's own, or that a killed writer left, stay out.
 
     Raises:
         DataError: `store` is no directory with a store, was written to meanwhile, or `archive` is
@@ -34,9 +34,8 @@ def zip_store(store: Path, archive: Path) -> Path:
     try:
         with open_store(store) as opened, zipfile.ZipFile(unfinished, "w") as target:
             version = opened.version
-            for name in LocalFiles(store).names():
-                if name != LOCK_FILE and not name.endswith(".tmp"):
-                    _add(target, store / name, name)
+            for name in sorted(opened.commit.files() - {LOCK_FILE}):
+                _add(target, store / name, name)
         with open_store(store) as opened:
             if opened.version != version:
                 raise DataError(f"{store} was written to while it was zipped; do it again")
