@@ -344,12 +344,15 @@ _WHEN_STOPPED = {
     "evaluate": "stopped; an evaluation that had begun continues with --resume and the same "
     "options",
     "analyse": "stopped; nothing was written, and an earlier analysis is as it was",
+    "data export": "stopped; nothing was written, and an earlier export is as it was",
+    "data leakage": "stopped; nothing was written, and an earlier report is as it was",
 }
 _RESUME = {"evaluate": " with --resume"}
 
 
 def _command() -> str:
-    return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    return " ".join(words[:2]) if words[:1] == ["data"] else "".join(words[:1])
 
 
 def _exit_code(command: Callable[..., Any]) -> int:

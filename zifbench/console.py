@@ -263,13 +263,12 @@ def show_assets(rows: Sequence[Mapping[str, Any]]) -> None:
     files = [row for row in rows if row["kind"] == "file"]
     show_rows(
         "files",
-        ["name", "size", "checksum", "licence", "in cache"],
+        ["name", "size", "checksum", "in cache"],
         [
             [
                 row["name"],
                 "–" if row["bytes"] is None else format_bytes(row["bytes"]),
-                (row["checksum"] or "first one seen")[:19],
-                row["licence"],
+                "first one seen" if row["checksum"] is None else "known",
                 row["cached"],
             ]
             for row in files
@@ -278,8 +277,10 @@ def show_assets(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def show_rows(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A plain table."""
-    table = Table(*headings, title=title or None, title_justify="left")
+    """A plain table; the first column, which holds names to be typed, is never cut."""
+    table = Table(title=title or None, title_justify="left", show_header=any(headings))
+    for number, heading in enumerate(headings):
+        table.add_column(heading, overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(str(value) for value in row))
     out.print(table)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 CONFIG_VARIABLE = "ZIFBENCH_CONFIG_DIR"
@@ -40,3 +44,54 @@ def write_text_atomically(path: Path, text: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def written_whole(out: Path) -> Iterator[Path]:
+    """A new directory beside `out` that takes its place once it is filled, or goes.
+
+    Whatever stops the filling, an earlier `out` stays as it was. What processes that are no more
+    left beside it (killed while they wrote) is removed, or put back if it is all there is.
+    """
+    target = out.resolve()  # a link stays one
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _clean_up(target)
+    new = target.with_name(f".{target.name}.{os.getpid()}.new")
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    try:
+        new.mkdir()
+        yield new
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+    except OSError as error:
+        if error.filename is None:  # a full disk does not say where
+            error.filename = str(out)
+        raise
+    finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _clean_up(target: Path) -> None:
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.(new|old)")
+    for path in sorted(target.parent.iterdir()):
+        found = pattern.fullmatch(path.name)
+        if found is None or _is_running(int(found[1])):
+            continue
+        if found[2] == "old" and not target.exists():
+            path.rename(target)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

@@ -20,10 +20,10 @@ from zifbench.analysis.observation import Observable, Settings
 from zifbench.analysis.runs import Run, RunObservation, RunResult, observe
 from zifbench.benchmark.provenance import collect_provenance
 from zifbench.errors import DataError, unknown_name
-from zifbench.files import write_text_atomically
+from zifbench.files import write_text_atomically, written_whole
 from zifbench.frames import FloatArray
 from zifbench.progress import Progress, no_progress
-from zifbench.reports.directory import check_directory, write_directory
+from zifbench.reports.directory import check_directory
 from zifbench.reports.page import write_analysis_page
 from zifbench.reports.record import (
     ANALYSIS_FILE,
@@ -90,7 +90,8 @@ def analyse(
         runs=records,
         provenance=collect_provenance("cpu"),
     )
-    write_directory(out, lambda folder: _write(analysis, found, folder))
+    with written_whole(out) as folder:
+        _write(analysis, found, folder)
     return analysis
 
 

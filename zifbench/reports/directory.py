@@ -1,10 +1,7 @@
-"""A directory of results that is there as a whole or not at all."""
+"""Whether an analysis may be written to a directory."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from zifbench.errors import ResultError
@@ -26,32 +23,3 @@ def check_directory(out: Path, *, overwrite: bool) -> None:
         raise ResultError(f"{out} holds other files than an analysis; give another --out")
     if names and not overwrite:
         raise ResultError(f"{out} holds an analysis; give --overwrite, or another --out")
-
-
-def write_directory(out: Path, write: Callable[[Path], None]) -> None:
-    """Write into a new directory beside `out`, and put it in its place once it is complete.
-
-    Whatever stops the writing, an earlier `out` stays as it was, and nothing else is left.
-
-    Args:
-        out: Where the directory goes; what stands there is replaced.
-        write: Fills the directory that it is given.
-    """
-    target = out.resolve()  # a link stays one
-    target.parent.mkdir(parents=True, exist_ok=True)
-    new = target.with_name(f".{target.name}.{os.getpid()}.new")
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
-    try:
-        new.mkdir()
-        write(new)
-        if target.exists():
-            target.rename(old)
-        try:
-            new.rename(target)
-        except BaseException:
-            if old.exists():
-                old.rename(target)
-            raise
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

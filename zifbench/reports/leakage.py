@@ -20,7 +20,7 @@ from zifbench.benchmark.provenance import collect_provenance
 from zifbench.dataset.splits.manifest import Split
 from zifbench.dataset.store import Store
 from zifbench.errors import ResultError, unknown_name
-from zifbench.files import write_text_atomically
+from zifbench.files import write_text_atomically, written_whole
 from zifbench.frames import FloatArray
 from zifbench.pages import write_page
 from zifbench.progress import Progress, no_progress
@@ -164,12 +164,11 @@ def _check_directory(out: Path, *, overwrite: bool) -> None:
 
 
 def _write(leakage: Leakage, found: Neighbours, pictures: list[dict[str, str]], out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    (out / LEAKAGE_FILE).unlink(missing_ok=True)  # until all is there again
-    write_text_atomically(out / TABLE_FILE, _table(found))
     template = Path(__file__).with_name("leakage.html.j2")
-    write_page(template, out / REPORT_FILE, leakage=leakage, pictures=pictures)
-    write_text_atomically(out / LEAKAGE_FILE, leakage.model_dump_json(indent=1) + "\n")
+    with written_whole(out) as folder:
+        write_text_atomically(folder / TABLE_FILE, _table(found))
+        write_page(template, folder / REPORT_FILE, leakage=leakage, pictures=pictures)
+        write_text_atomically(folder / LEAKAGE_FILE, leakage.model_dump_json(indent=1) + "\n")
 
 
 def _table(found: Neighbours) -> str:

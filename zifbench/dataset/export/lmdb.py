@@ -73,6 +73,15 @@ def write_lmdb(selection: Selection, directory: Path) -> None:
             "the package lmdb is not installed; run: pip install lmdb"
         ) from error
 
+    try:
+        _write(selection, directory, lmdb)
+    except lmdb.Error as error:
+        raise ResultError(
+            f"{directory.parent}: LMDB cannot write there ({error}); is the disk full?"
+        ) from error
+
+
+def _write(selection: Selection, directory: Path, lmdb: Any) -> None:
     for subset in selection.subsets:
         per_frame = max(len(_first_record(selection, subset)), 4096)
         size = (selection.count(subset) + 1024) * per_frame * _PAGE_ROOM

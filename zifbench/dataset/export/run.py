@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import platform
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,7 +26,7 @@ from zifbench.dataset.export.lmdb import write_lmdb
 from zifbench.dataset.export.npz import write_npz
 from zifbench.dataset.export.selection import Selection
 from zifbench.errors import ResultError, unknown_name
-from zifbench.files import write_text_atomically
+from zifbench.files import write_text_atomically, written_whole
 from zifbench.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -91,7 +89,7 @@ def export(
         raise unknown_name("format", file_format, FORMATS)
     _check_out(out, overwrite=overwrite)
     with (
-        _written_whole(out) as directory,
+        written_whole(out) as directory,
         progress(file_format, selection.n_frames) as advance,
     ):
         counted = dataclasses.replace(selection, advance=advance)
@@ -107,7 +105,7 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not is_export(out):
-        raise ResultError(f"{out} exists and is no export of ours; give another --out")
+        raise ResultError(f"{out} exists and is not an export of zifbench; give another --out")
     if not overwrite:
         raise ResultError(f"{out} holds an export; give --overwrite, or another --out")
 
@@ -119,26 +117,6 @@ def is_export(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.get("kind") == KIND
-
-
-@contextlib.contextmanager
-def _written_whole(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its place at the end, or goes."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    new = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    old = out.with_name(f".{out.name}.{os.getpid()}.old")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir()
-    try:
-        yield new
-        if out.exists():
-            out.rename(old)
-        new.rename(out)
-    finally:
-        if old.exists() and not out.exists():
-            old.rename(out)
-        shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _record(selection: Selection, file_format: str, directory: Path) -> dict[str, Any]:
