@@ -93,7 +93,8 @@ def label(
     workers: Annotated[int, typer.Option(min=1, help="Jobs at a time.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="OpenMP threads of a job.")] = 1,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many frames; the rest another time.")
+        int | None,
+        typer.Option(min=1, help="Compute at most so many; the rest another time."),
     ] = None,
 ) -> None:
     """Compute PBE-D3 energies, forces and stress with a local CP2K, as the published AIMD does.
@@ -104,13 +105,13 @@ def label(
     from zifbench import console
     from zifbench.ase_io import read_frames
     from zifbench.dataset.label.cp2k import find_cp2k
-    from zifbench.dataset.label.jobs import plan_jobs, run_jobs
+    from zifbench.dataset.label.jobs import at_most, plan_jobs, run_jobs
     from zifbench.dataset.label.results import store_labels, trajectories_of
 
     frames = [part for file in files for part in read_frames(file)]
     trajectories = trajectories_of(frames, by)
-    planned = plan_jobs(list(trajectories.values()))[:limit]
     directory = jobs or out.with_name(f"{out.name}.jobs")
+    planned = at_most(plan_jobs(list(trajectories.values())), directory, limit)
     with console.progress_bar("label", len(planned)) as advance:
         result = run_jobs(
             planned,
@@ -133,8 +134,8 @@ def label(
 @data.command()
 def info(name: StoreName, as_json: Json = False) -> None:
     """What a store holds: frames, atoms, types, sizes, ranges, licence, version."""
+    from zifbench.dataset.named import open_named
     from zifbench.dataset.store.info import describe
-    from zifbench.dataset.store.named import open_named
 
     store, trajectory = open_named(name)
     with store:
@@ -415,7 +416,7 @@ def ingest(
     ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Store all numbers as float64.")] = False,
     commit_seconds: Annotated[
-        float, typer.Option(help="Commit after so many seconds; a kill loses no more.")
+        float, typer.Option(min=0.1, help="Commit after so many seconds; a kill loses no more.")
     ] = 20.0,
     as_json: Json = False,
 ) -> None:

@@ -331,7 +331,7 @@ def test_an_existing_folder_stays_unless_said(store, split, tmp_path):
     assert not (out / "train.npz").exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "zif4.zarr"]
     (out / EXPORT_FILE).unlink()
-    with pytest.raises(ResultError, match="is no export of ours"):
+    with pytest.raises(ResultError, match="is not an export of zifbench"):
         export(chosen, out, "extxyz", overwrite=True)
 
 
@@ -364,7 +364,7 @@ def test_the_old_export_comes_back_when_the_new_one_cannot_take_its_place(
     rename = Path.rename
 
     def refuse(self, target):
-        if self.name.endswith(".tmp") and self.is_dir():
+        if self.name.endswith(".new") and self.is_dir():
             raise PermissionError(13, "no", str(target))
         return rename(self, target)
 
@@ -387,7 +387,7 @@ def test_refusals(store, split, tmp_path, make_frames):
     with open_store(other) as store_2, pytest.raises(DataError, match="belongs to version"):
         select(store_2, split)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ResultError, match="no export of ours"):
+    with pytest.raises(ResultError, match="not an export of zifbench"):
         export(select(store, split), tmp_path / "file", "npz", overwrite=True)
 
 

@@ -75,3 +75,30 @@ def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
     done = run(directory, "--out", tmp_path / "store", "--skip-check=energy-forces")
     assert done.returncode == 0
     assert "check failed: run: energy-forces" in " ".join(done.stdout.split())
+
+
+def test_refused_input_leaves_no_store(tmp_path: Path) -> None:
+    source = tmp_path / "bad.extxyz"
+    source.write_text(
+        '1\nLattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3:forces:R:3 energy=nan\n'
+        "Zn 0 0 0 0 0 0\n"
+    )
+    done = run(source, "--out", tmp_path / "store")
+    assert done.returncode == 2 and "energy" in done.stderr
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_temperature_that_the_input_contradicts(tmp_path: Path) -> None:
+    done = run(RUNS / "nvt", "--out", tmp_path / "store", "--temperature=300")
+    assert done.returncode == 2
+    assert "300 K was given, its input says 1500 K" in done.stderr
+    assert not (tmp_path / "store").exists()
+
+
+def test_what_is_no_source_is_said(tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
+    for source, words in ((RUNS, "holds some: give"), (tmp_path / "nothing", "an empty directory")):
+        done = run(source, "--out", tmp_path / "store")
+        assert done.returncode == 2 and words in done.stderr
+    done = run(RUNS / "nvt", "--out", tmp_path / "store", "--mass=Hx=2")
+    assert done.returncode == 2 and "unknown element 'Hx'" in done.stderr

@@ -20,7 +20,7 @@ from ase import Atoms
 
 from zifbench.ase_io import read_frames
 from zifbench.bundled import BUNDLED_DATA
-from zifbench.dataset.store.named import load_named
+from zifbench.dataset.named import load_named
 
 ELEMENT_ORDER = ("C", "H", "N", "Zn")
 LABELS = ("name", "state", "phase", "temperature_K", "sampling")

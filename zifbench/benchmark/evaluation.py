@@ -38,7 +38,7 @@ from zifbench.benchmark.result import (
 from zifbench.benchmark.run import Profile, Run
 from zifbench.benchmark.tasks import TASKS
 from zifbench.bundled import BUNDLED_DATA
-from zifbench.dataset.store.named import is_store_name, load_named
+from zifbench.dataset.named import is_store_name, load_named
 from zifbench.errors import DataError, ResultError, ZifbenchError, unknown_name
 from zifbench.files import write_text_atomically
 from zifbench.frames import Frames

@@ -14,9 +14,9 @@ from zifbench.analysis.meters import FrameSource
 from zifbench.analysis.runs import Run
 from zifbench.ase_io import count_frames, stream_frames
 from zifbench.bundled import BUNDLED_DATA
+from zifbench.dataset.named import is_store_name, open_named
 from zifbench.dataset.store import Trajectory
 from zifbench.dataset.store.locations import is_url
-from zifbench.dataset.store.named import is_store_name, open_named
 from zifbench.errors import DataError
 from zifbench.files import printable
 from zifbench.frames import Frames

@@ -145,7 +145,7 @@ def test_an_unknown_protocol():
 
 def test_no_store(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(DataError, match="is a file but no zip"):
+    with pytest.raises(DataError, match="is no complete zip; copy it again"):
         open_store(tmp_path / "thesis.txt")
     with pytest.raises(DataError, match="is no store of zifbench"):
         open_store(tmp_path)
@@ -162,7 +162,7 @@ def test_a_damaged_zip(store_path, tmp_path):
     path = zipped(store_path, tmp_path / "s.zip")
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(DataError, match="is a file but no zip"):
+    with pytest.raises(DataError, match="is no complete zip; copy it again"):
         open_store(path)
     with zipfile.ZipFile(zipped(store_path, path)) as file:
         place = file.getinfo("nvt=20300K/forces/c.0.0.0").header_offset + 600

@@ -6,6 +6,7 @@ user is one. `ZIFBENCH_MIRROR` names directories, separated as in PATH, or one U
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 from collections.abc import Iterator, Sequence
@@ -110,8 +111,30 @@ class Fetcher:
         return list(self.fetch_each(names))
 
     def fetch_each(self, names: Sequence[str]) -> Iterator[Fetched]:
-        """As `fetch_all`, one by one as they arrive."""
-        yield from map(self._fetch, self.registry.resolve(names))
+        """As `fetch_all`, one by one as they arrive; one that fails does not stop the others.
+
+        Raises:
+            DownloadError: after the others, what failed and why.
+        """
+        failed: list[DownloadError] = []
+        for item in self.registry.resolve(names):
+            try:
+                yield self._fetch(item)
+            except DownloadError as error:
+                failed.append(error)
+                self._remove_empty(self.directory / item.name)
+        if len(failed) > 1:
+            raise DownloadError(f"{failed[0]} ({len(failed) - 1} more failed)") from failed[0]
+        if failed:
+            raise failed[0]
+
+    def _remove_empty(self, target: Path) -> None:
+        """Folders that were made for a file that did not come."""
+        for folder in target.parents:
+            if folder == self.directory or not folder.is_relative_to(self.directory):
+                return
+            with contextlib.suppress(OSError):  # not empty
+                folder.rmdir()
 
     def _fetch(self, item: Asset | ArchiveRecord) -> Fetched:
         if isinstance(item, ArchiveRecord):

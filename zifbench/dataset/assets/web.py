@@ -182,6 +182,12 @@ def as_passing(error: requests.RequestException, url: str) -> Exception:
     causes = list(_causes(error))
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         return DownloadError(f"{host} shows no valid certificate: {causes[-1]}")
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        # Not worth waiting for: without a network every further name fails in the same way.
+        return DownloadError(
+            f"the host {host} is not found; is there a network? (--mirror, or ZIFBENCH_MIRROR, "
+            "names a directory that holds the files)"
+        )
     for kind, reason in _REASONS.items():
         if any(isinstance(cause, kind) for cause in causes):
             return PassingError(reason.format(host=host))
@@ -194,7 +200,6 @@ def as_passing(error: requests.RequestException, url: str) -> Exception:
 
 _REASONS: dict[type[BaseException], str] = {
     requests.exceptions.ProxyError: "the proxy on the way to {host} does not work",
-    socket.gaierror: "the host {host} is not found; is there a network?",
     ConnectionRefusedError: "{host} refuses the connection",
     TimeoutError: "{host} does not answer in time",
     requests.Timeout: "{host} does not answer in time",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 from zifbench.dataset.export.selection import Selection
+from zifbench.errors import ResultError
 from zifbench.frames import Frames
 
 
@@ -27,6 +29,15 @@ def write_ase_database(selection: Selection, directory: Path) -> None:
 
     `trajectory` and `frame` are keys to search by, labels and other texts stand in `data`.
     """
+    try:
+        _write_databases(selection, directory)
+    except sqlite3.Error as error:
+        raise ResultError(
+            f"{directory.parent}: SQLite cannot write there ({error}); is the disk full?"
+        ) from error
+
+
+def _write_databases(selection: Selection, directory: Path) -> None:
     from ase.db import connect
 
     for subset in selection.subsets:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zifbench.dataset.export.selection import Selection
-from zifbench.errors import MissingDependencyError
+from zifbench.errors import MissingDependencyError, ResultError
 from zifbench.frames import Frames
 
 _PROTOCOL = 4

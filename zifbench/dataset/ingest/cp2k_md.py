@@ -49,6 +49,8 @@ from zifbench.units import (
 )
 
 ALL_COMPONENTS = "all"
+_SAME_TEMPERATURE_K = 0.5
+_WANTED = ("forces", "stress")  # what potentials are trained on
 _HASH_ROWS = 1 << 16
 _CHUNK_BYTES = 1 << 23  # text of one file that is read at once
 _UNITS = {
@@ -205,7 +207,7 @@ def open_run(directory: Path, options: Options) -> Cp2kMdTrajectory:
     masses = np.array(
         [mass_of(*pair, inputs, options.masses) for pair in zip(labels, elements, strict=True)]
     )
-    target_K = options.attributes.get("temperature_K", inputs.temperature_K)
+    target_K = _target_temperature(inputs, options, name)
     time = {**run.times, "energies": run.times.get("energies", run.times["positions"])}
     trajectory = Cp2kMdTrajectory(
         name=options.name or directory.resolve().name,
@@ -341,6 +343,19 @@ def _matrices(values: FloatArray) -> FloatArray:
     return values[:, :9].reshape(-1, 3, 3)
 
 
+def _target_temperature(inputs: RunInput, options: Options, name: str) -> float | None:
+    """What the user says, or else the input; they may not contradict each other."""
+    said: float | None = options.attributes.get("temperature_K")
+    if said is None or inputs.temperature_K is None or "thermostat" in options.skip_checks:
+        return inputs.temperature_K if said is None else said
+    if abs(said - inputs.temperature_K) > _SAME_TEMPERATURE_K:
+        raise DataError(
+            f"{name}: {said:g} K was given, its input says {inputs.temperature_K:g} K; leave the "
+            "temperature out, or give --skip-check thermostat if the input is not that of this run"
+        )
+    return said
+
+
 def _report(
     files: Mapping[str, Path],
     frame_files: Mapping[str, FrameFile],
@@ -351,6 +366,7 @@ def _report(
     names = {kind: printable(path.name) for kind, path in files.items()}
     everything: dict[str, FrameFile | Table] = {**frame_files, **tables}
     notes = [f"{', '.join(inputs.files)} say what the input was"] if inputs.files else []
+    notes += [f"no file of {kind}: the frames have none" for kind in _WANTED if kind not in files]
     return IngestReport(
         files=names,
         n_frames=len(joined.step),

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from zifbench.dataset.ingest.source import Options, Source
+from zifbench.dataset.store.layout import COMMIT_FILE
 from zifbench.errors import DataError, unknown_name
 from zifbench.files import printable
 
@@ -105,5 +106,22 @@ def open_source(path: Path, options: Options, file_format: str = "auto") -> Sour
     for known in FORMATS.values():
         if known.recognises(path):
             return known.open(path, options)
+    raise DataError(f"{printable(str(path))} {_what_it_is(path)}")
+
+
+def _what_it_is(path: Path) -> str:
+    """Why nothing reads it, as far as that can be seen."""
+    if path.is_file() and path.stat().st_size == 0:
+        return "is empty"
+    if path.is_dir():
+        if (path / COMMIT_FILE).is_file():
+            return "is a store already; ingest reads raw files"
+        inside = sorted(path.iterdir())
+        known = [p for p in inside if any(line.recognises(p) for line in FORMATS.values())]
+        if known:
+            names = ", ".join(printable(p.name) for p in known[:5])
+            return f"is no single source, but holds some: give {names} in it"
+        if not inside:
+            return "is an empty directory"
     about = "; ".join(f"{name} ({known.about})" for name, known in FORMATS.items())
-    raise DataError(f"{printable(str(path))} is none of the known formats: {about}")
+    return f"is none of the known formats: {about}"

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ase.data import atomic_numbers
+
 from zifbench.dataset.ingest.source import Options
 from zifbench.errors import DataError, unknown_name
 
@@ -52,6 +54,10 @@ def parse_options(
     for check in skip_checks:
         if check not in CHECKS:
             raise unknown_name("check", check, CHECKS)
+    if temperature_K is not None and not 0 < temperature_K < math.inf:
+        raise DataError(f"temperature {temperature_K:g} K: wanted a positive number")
+    if state is not None and not state.strip():
+        raise DataError("the state is empty; give a word, or leave it out")
     found: dict[str, Any] = {key: number_or_text(value) for key, value in map(_pair, attributes)}
     if state is not None:
         found["state"] = state
@@ -79,6 +85,8 @@ def _mass(symbol: str, value: str) -> float:
         mass = float(value)
     except ValueError:
         mass = 0.0
+    if symbol not in atomic_numbers:
+        raise unknown_name("element", symbol, atomic_numbers)
     if not 0 < mass < 1000:
         raise DataError(f"mass {value!r} of {symbol}: wanted a number of amu, as in H=2.014101777")
     return mass

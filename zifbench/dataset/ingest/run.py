@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from zifbench import __version__
 from zifbench.dataset.ingest.formats import open_source
 from zifbench.dataset.ingest.source import Options, SourceTrajectory
 from zifbench.dataset.store import Store, StoreWriter, TrajectoryWriter, open_store
-from zifbench.errors import DataError
+from zifbench.dataset.store.layout import COMMIT_FILE
+from zifbench.errors import DataError, ZifbenchError
 from zifbench.files import printable, write_text_atomically
 from zifbench.frames import FloatArray, Frames
 from zifbench.units import MEV_PER_EV
@@ -126,11 +128,13 @@ def ingest(
         for trajectory in open_source(path, options, file_format).trajectories()
     ]
     _check_names(found)
-    done: list[Ingested] = []
-    with StoreWriter(store) as writer:
-        for trajectory in found:
-            job = _Job(writer, trajectory, exact or trajectory.exact, commit_s)
-            done.append(job.run(progress))
+    is_new = not store.exists()
+    try:
+        done = _ingest_all(found, store, exact, commit_s, progress)
+    except ZifbenchError:
+        if is_new:
+            _remove_empty(store)
+        raise
     with open_store(store) as opened:
         offsets = _energy_offsets(opened)
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -138,6 +142,29 @@ def ingest(
     text = json.dumps(summary.as_json(), indent=1, ensure_ascii=False)
     write_text_atomically(report_path(store), text + "\n")
     return summary
+
+
+def _ingest_all(
+    found: Sequence[SourceTrajectory],
+    store: Path,
+    exact: bool,
+    commit_s: float,
+    progress: Progress,
+) -> list[Ingested]:
+    with StoreWriter(store) as writer:
+        return [
+            _Job(writer, trajectory, exact or trajectory.exact, commit_s).run(progress)
+            for trajectory in found
+        ]
+
+
+def _remove_empty(store: Path) -> None:
+    """Leave nothing where input was refused before the first frame."""
+    if (store / COMMIT_FILE).is_file():
+        with open_store(store) as opened:
+            if opened.n_frames:
+                return
+    shutil.rmtree(store, ignore_errors=True)
 
 
 def report_path(store: Path) -> Path:

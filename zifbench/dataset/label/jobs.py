@@ -87,6 +87,15 @@ def plan_jobs(data: Sequence[Frames], settings: Settings = PAPER) -> list[Job]:
     return list(jobs.values())
 
 
+def at_most(jobs: Sequence[Job], directory: Path, limit: int | None) -> list[Job]:
+    """The finished jobs, and at most `limit` of the others."""
+    if limit is None:
+        return list(jobs)
+    open_jobs = [job for job in jobs if not is_finished(directory / job.key)]
+    left = {job.key for job in open_jobs[limit:]}
+    return [job for job in jobs if job.key not in left]
+
+
 def run_jobs(
     jobs: Sequence[Job],
     directory: Path,

@@ -254,7 +254,9 @@ def resolve(location: str | Path) -> Files:
         return LocalFiles(path)
     if path.is_file():
         if not zipfile.is_zipfile(path):
-            raise DataError(f"{path} is a file but no zip; a store is a directory or a zip of one")
+            cut = path.suffix == ".zip" and path.stat().st_size > 0
+            what = "is no complete zip; copy it again" if cut else "is a file but no zip"
+            raise DataError(f"{path} {what}; a store is a directory or a zip of one")
         return ZipFiles(path, str(path))
     raise DataError(f"{path} does not exist; give the directory, zip file or URL of a store")
 
@@ -273,7 +275,13 @@ def _resolve_url(location: str) -> Files:
         raise DataError(f"{location} does not exist") from error
     except errors as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{location} cannot be read: {reason[:160]}") from error
+        hint = ""
+        if location.startswith("http") and location.rstrip("/").endswith(".zip"):
+            hint = (
+                "; a zip is read in place, for which the server must answer range requests: "
+                "download the zip, or serve the directory"
+            )
+        raise DataError(f"{location} cannot be read: {reason[:80]}{hint}") from error
     return UrlFiles(system, root, location)
 
 

@@ -79,7 +79,19 @@ def _trajectory_rows(trajectory: Mapping[str, Any]) -> list[list[Any]]:
 def _attribute_rows(attributes: Mapping[str, Any]) -> list[list[Any]]:
     flat = {**attributes.get("info", {}), **{k: v for k, v in attributes.items() if k != "info"}}
     keys = [key for key in _FIRST if key in flat] + sorted(flat.keys() - {*_FIRST})
-    return [[key, flat[key]] for key in keys]
+    return [[key, _short(flat[key])] for key in keys]
+
+
+def _short(value: Any) -> str:
+    """An attribute in one line; reports of ingest are read with --json."""
+    if isinstance(value, Mapping):
+        if set(value) == {"max", "median", "rms"}:
+            return ", ".join(f"{key} {number:.3g}" for key, number in value.items())
+        if "checks" in value:
+            passed = sum(check.get("passed") is True for check in value["checks"])
+            return f"{passed} of {len(value['checks'])} checks passed, see --json"
+        return f"{len(value)} entries, see --json"
+    return str(value)
 
 
 def show_verification(result: Verification, version: str) -> None:

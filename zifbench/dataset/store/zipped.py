@@ -6,8 +6,9 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from zifbench.dataset.store import open_store
+from zifbench.dataset.store import Store, open_store
 from zifbench.dataset.store.layout import LOCK_FILE
+from zifbench.dataset.store.verify import verify
 from zifbench.errors import DataError
 
 # The least date that zip knows: equal stores give equal zips.
@@ -34,6 +35,7 @@ def zip_store(store: Path, archive: Path) -> Path:
     try:
         with open_store(store) as opened, zipfile.ZipFile(unfinished, "w") as target:
             version = opened.version
+            _check_sound(opened)
             for name in sorted(opened.commit.files() - {LOCK_FILE}):
                 _add(target, store / name, name)
         with open_store(store) as opened:
@@ -43,6 +45,15 @@ def zip_store(store: Path, archive: Path) -> Path:
     finally:
         unfinished.unlink(missing_ok=True)
     return archive
+
+
+def _check_sound(store: Store) -> None:
+    found = verify(store).damage
+    if found:
+        raise DataError(
+            f"{store.location} is damaged ({found[0].file}: {found[0].what}); a zip of it would be "
+            "too, see zifbench data verify"
+        )
 
 
 def _add(target: zipfile.ZipFile, file: Path, name: str) -> None:

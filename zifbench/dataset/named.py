@@ -40,9 +40,12 @@ def _open(text: str) -> tuple[Store, str | None]:
     if is_url(text):
         try:
             return open_store(text), None
-        except DataError:
+        except DataError as error:
             url, _, name = text.rstrip("/").rpartition("/")
-            return open_store(url), name
+            try:
+                return open_store(url), name
+            except DataError:
+                raise error from None  # about what was asked for, not about what is above it
     path = Path(text).resolve()
     place = _local_store(path)
     if place is None:

@@ -10,9 +10,9 @@ import pytest
 from zifbench.ase_io import read_frames
 from zifbench.benchmark.evaluation import Options, evaluate, load_data
 from zifbench.bundled import BUNDLED_DATA
+from zifbench.dataset.named import is_store_name, load_named
 from zifbench.dataset.splits.generators import make_split, write_split
 from zifbench.dataset.store import StoreWriter, open_store
-from zifbench.dataset.store.named import is_store_name, load_named
 from zifbench.errors import DataError, UnknownNameError
 from zifbench.frames import Frames
 
