@@ -145,7 +145,7 @@ def test_an_unknown_protocol():
 
 def test_no_store(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(DataError, match="is no complete zip; copy it again"):
+    with pytest.raises(DataError, match="is a file but no zip"):
         open_store(tmp_path / "thesis.txt")
     with pytest.raises(DataError, match="is no store of zifbench"):
         open_store(tmp_path)
