@@ -39,6 +39,9 @@ _READ_ERRORS = (
     EOFError,
     RuntimeError,
     StopIteration,
+    AssertionError,
+    ArithmeticError,
+    NameError,
     ase.io.formats.UnknownFileTypeError,
     ase.io.ParseError,
 )

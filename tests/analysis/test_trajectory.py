@@ -21,7 +21,12 @@ from zifbench.analysis.vibrations import (
 )
 from zifbench.errors import DataError, NotDefinedError
 from zifbench.frames import FloatArray, Frames
-from zifbench.units import PER_FS_IN_PER_CM
+from zifbench.units import (
+    AMU_A2_PER_FS2_IN_EV,
+    BOLTZMANN_EV_PER_K,
+    EV_PER_A3_IN_GPA,
+    PER_FS_IN_PER_CM,
+)
 
 WARM = Settings(temperature_K=300.0)
 
@@ -70,7 +75,42 @@ def test_rattling_is_no_diffusion():
     found = run("msd", gas(15.0 + noise, interval_fs=100.0)).found["msd"]
     assert not found.values
     assert found.curves["zn_msd"].y[5] == pytest.approx(0.06, rel=0.1)
-    assert "Diffusion coefficient of Zn: the displacement grows as time to the" in found.gaps[1]
+    assert any("Zn: the mean square displacement reaches 0.059 Å²" in gap for gap in found.gaps)
+    wide = run("msd", gas(15.0 + 10.0 * noise, interval_fs=100.0)).found["msd"]
+    assert any("Zn: the displacement grows as time to the" in gap for gap in wide.gaps)
+
+
+def test_free_flight_is_no_diffusion():
+    velocities = np.random.default_rng(1).normal(scale=0.01, size=(40, 3))
+    places = 15.0 + velocities * 10.0 * np.arange(400)[:, None, None]
+    found = run("msd", gas(places, interval_fs=10.0)).found["msd"]
+    assert not found.values
+    assert any("to the 2.00" in gap and "wanted at most 1.4" in gap for gap in found.gaps)
+
+
+def test_pressure_takes_the_kinetic_part_of_the_velocities():
+    """An ideal gas: P V = Σ m v² / 3, whatever temperature is said."""
+    velocities = np.random.default_rng(2).normal(scale=0.01, size=(5, 20, 3))
+    places = np.full((5, 20, 3), 15.0)
+    still = np.zeros((5, 3, 3))
+    hot = gas(places, interval_fs=1.0, velocities=velocities, stress=still)
+    energy_eV = 0.5 * (velocities**2).sum(axis=(1, 2)) * AMU_A2_PER_FS2_IN_EV
+    wanted = 2.0 / 3.0 * energy_eV / 30.0**3 * EV_PER_A3_IN_GPA
+    found = run("pressure", hot).found["pressure"]
+    assert found.values["pressure"].value == pytest.approx(wanted.mean())
+    assert found.values["pressure"].title == "Pressure"
+    cold = run("pressure", gas(places, interval_fs=1.0, stress=still)).found["pressure"]
+    kT = BOLTZMANN_EV_PER_K * 300.0
+    assert cold.values["pressure"].value == pytest.approx(20 * kT / 30.0**3 * EV_PER_A3_IN_GPA)
+    assert "kinetic part of 300 K" in cold.values["pressure"].title
+
+
+@pytest.mark.parametrize("value", [0.0, -5.0, float("nan"), float("inf")])
+def test_settings_that_make_no_sense(value):
+    with pytest.raises(DataError, match=r"temperature .* K: wanted a positive number"):
+        Settings(temperature_K=value)
+    with pytest.raises(DataError, match=r"frame interval .* fs: wanted a positive number"):
+        Settings(frame_interval_fs=value)
 
 
 @pytest.mark.slow

@@ -374,3 +374,29 @@ def test_bad_measurements(tmp_path, name, text, reason):
 def test_unknown_optional_observable(tmp_path):
     with pytest.raises(UnknownNameError, match="optional observable 'rdf'"):
         analyse(["zif4-own-val"], tmp_path / "out", optional=["rdf"])
+
+
+def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultError, match="file is a file; give another place"):
+        analyse(["zif4-own-test"], tmp_path / "file" / "out")
+
+
+def test_a_file_that_ase_stumbles_over_is_one_sentence(tmp_path):
+    path = tmp_path / "hello.cif"
+    path.write_text("hello")
+    with pytest.raises(DataError, match="0 good frames, then unreadable"):
+        analyse([str(path)], tmp_path / "out")
+
+
+@pytest.mark.published
+def test_displacements_of_a_hessian_are_one_structure(tmp_path):
+    from zifbench.dataset.ingest.run import ingest
+
+    published_file("duerholt2019/ZIF4.in")
+    ingest([published_file("duerholt2019/ZIF4.out.bz2")], tmp_path / "vib.zarr")
+    (run,) = analyse([str(tmp_path / "vib.zarr")], tmp_path / "out").runs
+    assert run.n_frames == 1
+    numbers = {number.title: number.value for number in run.numbers}
+    assert numbers["Zn–N coordination"] == 4.0
+    assert not any(gap.observable == "hessian" for gap in run.gaps)

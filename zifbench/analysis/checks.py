@@ -154,7 +154,7 @@ class Clock:
         if frames.time_fs is None:
             if self._given is None:
                 raise NotDefinedError(
-                    f"{frames.source} carries no times; give frame_interval_fs (--frame-interval)"
+                    f"{frames.source} carries no times (label time_fs); give --frame-interval"
                 )
             return
         times = frames.time_fs if self._last is None else np.append(self._last, frames.time_fs)

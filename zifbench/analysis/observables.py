@@ -48,6 +48,7 @@ from zifbench.analysis.zeopp import zeo_pore_volumes
 from zifbench.errors import NotDefinedError
 from zifbench.frames import FloatArray, Frames
 from zifbench.units import (
+    AMU_A2_PER_FS2_IN_EV,
     AMU_PER_A3_IN_G_PER_CM3,
     BOLTZMANN_EV_PER_K,
     EV_IN_KJ_PER_MOL,
@@ -257,7 +258,8 @@ def zeo(frames: Frames, settings: Settings) -> Observation:
 def pressure(frames: Frames, settings: Settings) -> Observation:
     """Pressure and volume of each frame.
 
-    The stress of frames is its potential part; with a temperature the kinetic N k_B T / V is added.
+    The stress of frames is its potential part. The kinetic part Σ m v² / 3V is added from the
+    velocities, or N k_B T / V from the temperature of the run where frames have none.
     """
     check_cells(frames)
     if frames.stress is None:
@@ -268,10 +270,21 @@ def pressure(frames: Frames, settings: Settings) -> Observation:
         raise NotDefinedError(
             f"stress: components missing in {frames.where(int(lacking.argmax()))}"
         )
-    kT = BOLTZMANN_EV_PER_K * (settings.temperature_K or 0.0)
-    values = -diagonal.mean(axis=1) + frames.n_atoms * kT / frames.volume
-    title = "Pressure" if kT else "Pressure, potential part (no temperature was given)"
+    kinetic, title = _kinetic_energy(frames, settings)
+    values = -diagonal.mean(axis=1) + 2.0 / 3.0 * kinetic / frames.volume
     return Observation({"pressure": Series(title, "GPa", values * EV_PER_A3_IN_GPA)})
+
+
+def _kinetic_energy(frames: Frames, settings: Settings) -> tuple[FloatArray, str]:
+    """Kinetic energy of each frame in eV, and what the pressure is called with it."""
+    if frames.velocities is not None:
+        squares = np.einsum("a,tai,tai->t", frames.masses, frames.velocities, frames.velocities)
+        return 0.5 * AMU_A2_PER_FS2_IN_EV * squares, "Pressure"
+    if settings.temperature_K is None:
+        return np.zeros(len(frames)), "Pressure, potential part (no temperature was given)"
+    kT = BOLTZMANN_EV_PER_K * settings.temperature_K
+    title = f"Pressure (kinetic part of {settings.temperature_K:g} K)"
+    return np.full(len(frames), 1.5 * frames.n_atoms * kT), title
 
 
 # -- from what others found -----------------------------------------------------------------------
@@ -292,7 +305,8 @@ def equation_of_state(
         mass_amu=float(density[0] * volume[0] / AMU_PER_A3_IN_G_PER_CM3),
         pressure_error_GPa=errors if errors is not None and (errors > 0).all() else None,
     )
-    note = None if settings.temperature_K else "potential pressure only: no temperature was given"
+    potential = "potential part" in files[0]["pressure"].series["pressure"].title
+    note = "potential pressure only: no temperature was given" if potential else None
     k, rho = fit.bulk_modulus_GPa, fit.density_g_cm3
     order = np.argsort(volumes)
     x = np.linspace(volumes.min(), volumes.max(), 101)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from zifbench.errors import NotDefinedError
+from zifbench.errors import DataError, NotDefinedError
 from zifbench.frames import FloatArray, Frames
 
 
@@ -46,6 +47,13 @@ class Settings:
     frame_interval_fs: float | None = None
     seed: int = 0
     xray: tuple[Measured, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, unit in (("temperature_K", "K"), ("frame_interval_fs", "fs")):
+            value = getattr(self, name)
+            if value is not None and not 0.0 < value < math.inf:
+                words = name.rsplit("_", 1)[0].replace("_", " ")
+                raise DataError(f"{words} {value:g} {unit}: wanted a positive number")
 
     def temperature(self) -> float:
         """The temperature in K.

@@ -35,6 +35,8 @@ _LAGS = 40  # points of a mean square displacement
 _MAX_LAG_FS = 20_000.0  # the authors' window
 _MIN_LAGS = 3
 _LEAST_POWER = 0.5  # of time in a displacement that is called diffusion
+_GREATEST_POWER = 1.4  # free flight has 2
+_LEAST_MSD_A2 = 1.0  # a bond length or so; less is vibration
 _BLOCKS = 32  # stretches of origins
 _POINTS = 20  # lengths of a run at which the elastic constants are shown
 _SHOWN = ("11", "22", "33", "44", "55", "66", "23", "13", "12")
@@ -96,7 +98,12 @@ class Msd:
 
 
 def _check_diffusion(lag_fs: FloatArray, from_fs: float, msd_A2: FloatArray) -> None:
-    """Refuse a slope where atoms only rattle: a displacement that has all but stopped growing."""
+    """Refuse a slope where atoms only rattle, or have not yet met their neighbours."""
+    if msd_A2[-1] < _LEAST_MSD_A2:
+        raise NotDefinedError(
+            f"the mean square displacement reaches {msd_A2[-1]:.2g} Å², wanted at least "
+            f"{_LEAST_MSD_A2:g}: the atoms rattle, or the run is too short"
+        )
     chosen = (lag_fs >= from_fs) & (msd_A2 > 0.0)
     if chosen.sum() < _MIN_LAGS:
         return  # the slope itself says what is missing
@@ -106,6 +113,11 @@ def _check_diffusion(lag_fs: FloatArray, from_fs: float, msd_A2: FloatArray) -> 
             f"the displacement grows as time to the {power:.2f} at {from_fs:g} fs and beyond, "
             f"wanted at least {_LEAST_POWER:g} (diffusion has 1): the atoms rattle, or the run is "
             "too short"
+        )
+    if power > _GREATEST_POWER:
+        raise NotDefinedError(
+            f"the displacement grows as time to the {power:.2f} at {from_fs:g} fs and beyond, "
+            f"wanted at most {_GREATEST_POWER:g} (diffusion has 1): the run is too short"
         )
 
 

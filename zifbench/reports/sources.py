@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -94,6 +94,22 @@ class StoredTrajectory:
             yield from many.chunks(size)
 
 
+@dataclass(frozen=True)
+class DisplacedStructure(StoredTrajectory):
+    """The displaced frames of a vibrational analysis: one structure and its Hessian, no run."""
+
+    @property
+    def n_frames(self) -> int:
+        """The structure alone."""
+        return 1
+
+    def chunks(self, max_atoms: int) -> Iterator[Frames]:
+        """The middle of the first displacement and its opposite."""
+        pair = self.trajectory.read([0, len(self.trajectory) // 2], fields=())
+        middle = pair.positions.mean(axis=0, keepdims=True)
+        yield replace(pair[0], positions=middle, source=self.name)
+
+
 def read_run(text: str, *, file_format: str | None = None, reference: bool = False) -> Run:
     """The run of one argument, `FILE` or `NAME=FILE,FILE…`; a file may be a store or in one.
 
@@ -139,7 +155,10 @@ def _sources(text: str, file_format: str | None) -> Iterator[tuple[str, FrameSou
     if not names:
         raise DataError(f"{text}: a store without trajectories; nothing to analyse")
     for name in names:
-        yield f"{store.location}/{name}", StoredTrajectory(trajectories[name])
+        found = trajectories[name]
+        displaced = found.attributes.get("source_format") == "cp2k-vibrations"
+        kind = DisplacedStructure if displaced else StoredTrajectory
+        yield f"{store.location}/{name}", kind(found)
 
 
 def _matching(pattern: str) -> list[str]:
