@@ -9,6 +9,7 @@ from rich.console import Console
 
 from tests.leaderboard.test_leaderboard import make_result
 from zifbench import console
+from zifbench.reports.record import Analysis, Gap, Number, RunRecord
 
 
 @pytest.fixture
@@ -53,3 +54,29 @@ def test_names_with_brackets_are_text(drawn):
     """What rich would read as markup, or trip over."""
     console.show_result(make_result(name="model[red][/nonsense]"))
     assert "model[red][/nonsense]" in drawn.getvalue()
+
+
+def test_an_analysis_is_shown_with_its_marks(drawn):
+    """Marks with one legend, four digits without an interval, one reason once, one frame."""
+    rest = {"observable": "o", "unit": "°", "scatter": None, "note": None, "run_length": None}
+    few = {"n": 4, "n_of": "blocks", "reliable": False, "long_enough": False}
+    one = {"n": 1, "n_of": "frames", "reliable": None, "long_enough": None}
+    numbers = [
+        Number(quantity="a", title="A", value=109.53, interval_95=(109.41, 109.65), **few, **rest),
+        Number(quantity="b", title="B", value=109.12, interval_95=None, **one, **rest),
+    ]
+    gaps = [("rdf", "1 frames"), ("msd", "too short"), ("pmf", "1 frames")]
+    run = RunRecord.model_construct(
+        name="run",
+        numbers=numbers,
+        gaps=[Gap(observable=name, reason=reason) for name, reason in gaps],
+        events=[],
+    )
+    second = run.model_copy(update={"name": "plain", "numbers": numbers[1:], "gaps": []})
+    console.show_analysis(Analysis.model_construct(runs=[run, second]))
+    text = drawn.getvalue()
+    assert "109.53 (109.41–109.65) * †" in text
+    assert text.count("* too few independent samples") == text.count("† the run is too short") == 1
+    assert "109.1 " in text
+    assert "1 frame " in text
+    assert "run, not defined: rdf, pmf: 1 frame\nrun, not defined: msd: too short\n" in text

@@ -11,7 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from zifbench.formatting import format_bytes, format_interval, format_value
+from zifbench.formatting import (
+    MARKS,
+    by_reason,
+    format_bytes,
+    format_interval,
+    format_value,
+    marks,
+    singular,
+)
 
 if TYPE_CHECKING:
     from zifbench.benchmark.result import Measurement, Result
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
 
 _EVENTS_SHOWN = 10
 _LOG_LINE_S = 30.0
+_SIGNIFICANT = 4  # digits of an analysed number without an interval
 _WIDE = 150  # columns of a terminal that shows a leaderboard with its intervals
 
 # No markup: names and messages come from outside, and may hold square brackets.
@@ -181,6 +190,7 @@ def _show_conformance(result: Result) -> None:
 def show_analysis(analysis: Analysis) -> None:
     """Numbers of each run, and what is not defined."""
     for run in analysis.runs:
+        used: set[str] = set()
         table = Table(title=run.name, title_justify="left")
         table.add_column("quantity")
         table.add_column("value (95 % interval)", justify="right")
@@ -188,11 +198,19 @@ def show_analysis(analysis: Analysis) -> None:
         table.add_column("samples", justify="right")
         for m in run.numbers:
             if m.value or not m.quantity.startswith("rings_"):
-                value = format_interval(m.value, m.interval_95)
-                table.add_row(m.title, value, m.unit, f"{m.n} {m.n_of}")
+                value = format_interval(m.value, m.interval_95, significant=_SIGNIFICANT)
+                said = marks(m.interval_95, m.reliable, m.long_enough)
+                used.update(said.split())
+                table.add_row(
+                    m.title, f"{value} {said}".rstrip(), m.unit, singular(f"{m.n} {m.n_of}")
+                )
         out.print(table)
-        for gap in run.gaps:
-            say("yellow", f"{run.name}, {gap.observable} not defined", gap.reason)
+        legend = "; ".join(f"{mark} {text}" for mark, text in MARKS.items() if mark in used)
+        if legend:
+            out.print(legend, soft_wrap=True)
+        gaps = by_reason((gap.observable, singular(gap.reason)) for gap in run.gaps)
+        for reason, names in gaps.items():
+            say("yellow", f"{run.name}, not defined: {', '.join(names)}", reason)
         for event in run.events[:_EVENTS_SHOWN]:
             say("yellow", run.name, event)
         if len(run.events) > _EVENTS_SHOWN:

@@ -1,12 +1,25 @@
-"""Numbers and intervals as people read them: as many digits as the interval supports."""
+"""Numbers, intervals and reasons as people read them: as many digits as the interval supports."""
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
+
+TOO_FEW = "*"
+TOO_SHORT = "†"
+MARKS = {
+    TOO_FEW: "too few independent samples: the interval is too narrow",
+    TOO_SHORT: "the run is too short for this number",
+}
+
+_ONE_OF_MANY = re.compile(r"(?<![\d.,])1 (frame|run|file|block|event)s\b")
 
 
-def format_value(value: float, interval: tuple[float, float] | None = None) -> str:
-    """A number with digits down to two places of its error, or three significant ones.
+def format_value(
+    value: float, interval: tuple[float, float] | None = None, *, significant: int = 3
+) -> str:
+    """A number with digits down to two places of its error, or so many significant ones.
 
     >>> format_value(15.0312, (14.1, 16.2))
     '15.0'
@@ -17,20 +30,53 @@ def format_value(value: float, interval: tuple[float, float] | None = None) -> s
     if error > 0:
         digits = 1 - math.floor(math.log10(error))
     elif value:
-        digits = 2 - math.floor(math.log10(abs(value)))
+        digits = significant - 1 - math.floor(math.log10(abs(value)))
     else:
         digits = 0
     return f"{value:.{max(0, min(digits, 6))}f}"
 
 
-def format_interval(value: float, interval: tuple[float, float] | None) -> str:
+def format_interval(
+    value: float, interval: tuple[float, float] | None, *, significant: int = 3
+) -> str:
     """The number with its interval, "15.0 (14.1–16.2)", or alone."""
+    shown = format_value(value, interval, significant=significant)
     if interval is None:
-        return format_value(value)
-    ends = "–".join(format_value(end, interval) for end in interval)
-    if any(end < 0 for end in interval):
-        ends = " to ".join(format_value(end, interval) for end in interval)
-    return f"{format_value(value, interval)} ({ends})"
+        return shown
+    between = " to " if any(end < 0 for end in interval) else "–"
+    ends = (format_value(end, interval, significant=significant) for end in interval)
+    return f"{shown} ({between.join(ends)})"
+
+
+def marks(
+    interval: tuple[float, float] | None, reliable: bool | None, long_enough: bool | None
+) -> str:
+    """What is to be said of a number, as keys of `MARKS` with a blank between them."""
+    few = interval is not None and reliable is False
+    return " ".join([TOO_FEW] * few + [TOO_SHORT] * (long_enough is False))
+
+
+def by_reason(reasons: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Reason -> the names it is given for, both in the order in which they come.
+
+    >>> by_reason([("rdf", "no cell"), ("msd", "one frame"), ("angles", "no cell")])
+    {'no cell': ['rdf', 'angles'], 'one frame': ['msd']}
+    """
+    grouped: dict[str, list[str]] = {}
+    for name, reason in reasons:
+        names = grouped.setdefault(reason, [])
+        if name not in names:
+            names.append(name)
+    return grouped
+
+
+def singular(text: str) -> str:
+    """The text with one of a thing in the singular.
+
+    >>> singular("1 frames, wanted at least 11 frames")
+    '1 frame, wanted at least 11 frames'
+    """
+    return _ONE_OF_MANY.sub(r"1 \1", text)
 
 
 def format_bytes(n: int) -> str:

@@ -14,9 +14,11 @@ import zarr
 from tests.published import published_file
 from tests.test_cli import run as command
 from zifbench.analysis.observables import OBSERVABLES
-from zifbench.analysis.observation import Settings
+from zifbench.analysis.observation import Curve, Settings
+from zifbench.analysis.runs import CurveEstimate
 from zifbench.errors import DataError, ResultError, UnknownNameError
 from zifbench.reports.analyse import analyse
+from zifbench.reports.figures import _clipped
 from zifbench.reports.measured import read_measured
 from zifbench.reports.record import ANALYSIS_FILE, ARRAYS_FOLDER, Analysis
 from zifbench.reports.sources import read_run
@@ -74,6 +76,14 @@ def test_the_page_is_self_contained(bundled):
     assert page.count("data:image/png;base64,") >= 6
     assert 'src="http' not in page
     assert "it needs the temperature of the run" in page
+    assert "1 frames" not in page
+
+
+def test_bands_of_what_is_never_negative_end_at_zero():
+    x = np.arange(3.0)
+    for label, least in (("g(r)", 0.0), ("F, kJ/mol", -1.0)):
+        estimate = CurveEstimate(Curve("", "r, Å", label, x, x), x, x - 1.0, x + 1.0)
+        assert _clipped(estimate.low, estimate).min() == least
 
 
 def test_a_directory_of_others_is_not_touched(tmp_path, bundled):

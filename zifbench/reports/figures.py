@@ -22,6 +22,8 @@ _COLUMNS = 3
 _PANEL = (4.0, 3.0)  # inches
 _MAX_POINTS = 1000  # of a line
 _NOTHING = 1.0e-3  # of the highest value
+_TIME_TICKS = 4  # intervals between labels that never touch
+_NEVER_NEGATIVE = ("g(r)", "p(θ)", "within r of", "share")  # in the label of such an ordinate
 _MOSTLY = 0.8  # of an abscissa; if more of it is in use, all is shown
 
 
@@ -69,6 +71,8 @@ def _draw_key(
         note = f", bins of {width:g} {first.x_label.rpartition(' ')[2]}"
     title = first.panel or first.title
     axes.set(title=title, xlabel=first.x_label, ylabel=f"{first.y_label}{note}")
+    if first.x_label.startswith("time"):
+        axes.locator_params(axis="x", nbins=_TIME_TICKS)
     if first.panel is None:
         _trim(axes, list(drawn.values()))
 
@@ -109,6 +113,7 @@ def draw_series(runs: Mapping[str, RunObservation], references: Collection[str])
             _draw_rows(axes, rows, found.axes if label else (), colours[name], name)
         first = next(found.series[key][0] for found in runs.values() if key in found.series)
         axes.set(title=first.title, xlabel=label or "frame", ylabel=first.unit)
+        axes.locator_params(axis="x", nbins=_TIME_TICKS)
     panels.legend()
     return data_url(panels.figure)
 
@@ -171,7 +176,16 @@ def _draw_line(axes: Axes, estimate: CurveEstimate, colour: str, name: str | Non
     )
     axes.plot(x, np.where(np.isfinite(y), y, np.nan), lw=1.1, color=colour, label=name)
     if np.isfinite(low).any():
+        low = _clipped(low, estimate)
         axes.fill_between(x, low, high, color=colour, alpha=0.2, lw=0)
+
+
+def _clipped(low: FloatArray, estimate: CurveEstimate) -> FloatArray:
+    """The lower end of a band, not below zero where the ordinate cannot be."""
+    bounded = any(text in estimate.curve.y_label for text in _NEVER_NEGATIVE)
+    if bounded and not (estimate.y < 0.0).any():
+        return np.maximum(low, 0.0)
+    return low
 
 
 def _coarse(values: FloatArray, n: int) -> FloatArray:

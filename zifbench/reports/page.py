@@ -7,6 +7,7 @@ from pathlib import Path
 
 from zifbench.analysis.observables import OBSERVABLES
 from zifbench.analysis.runs import RunObservation
+from zifbench.formatting import by_reason, marks, singular
 from zifbench.pages import write_page
 from zifbench.reports.figures import draw_curves, draw_series
 from zifbench.reports.record import REPORT_FILE, Analysis, Number
@@ -28,6 +29,9 @@ def write_analysis_page(
         analysis=analysis,
         rows=_rows(analysis),
         lengths=_lengths(analysis),
+        gaps=_gaps(analysis),
+        marks=marks,
+        singular=singular,
         pictures=_pictures(analysis, found),
     )
 
@@ -57,6 +61,17 @@ def _lengths(analysis: Analysis) -> list[tuple[str, Number]]:
         if number.long_enough is not None
     ]
     return sorted(judged, key=lambda pair: bool(pair[1].long_enough))
+
+
+def _gaps(analysis: Analysis) -> list[tuple[str, str, str]]:
+    """Run, observables and the reason that they share."""
+    return [
+        (run.name, ", ".join(names), reason)
+        for run in analysis.runs
+        for reason, names in by_reason(
+            (gap.observable.replace("_", " "), singular(gap.reason)) for gap in run.gaps
+        ).items()
+    ]
 
 
 def _pictures(
