@@ -105,7 +105,7 @@ def _series(trajectory: Trajectory, n_frames: int, n_train: int) -> TrajectoryLe
 
     times = trajectory.array("time_fs") if "time_fs" in trajectory.fields else None
     if times is None or len(times) < 2 or not (np.diff(times) > 0).all():
-        return record("no series in time: compared by structure")
+        return record("no series in time: by structure, where the cell is the same")
     interval = float(np.median(np.diff(times)))
     if "energy" not in trajectory.fields:
         return record("no energies, so no autocorrelation time", interval_fs=interval)
