@@ -83,12 +83,12 @@ def _workplace(wanted: Wanted) -> Iterator[Path]:
             raise DownloadError(
                 f"{wanted.name}: another process is fetching it to {wanted.target}; wait for that"
             ) from error
-        with lock:
-            try:
-                yield folder
-            finally:
-                if wanted.target.is_file() or not (folder / "part").is_file():
-                    shutil.rmtree(folder)
+        try:
+            yield folder
+        finally:
+            if wanted.target.is_file() or not (folder / "part").is_file():
+                shutil.rmtree(folder)
+            lock.release()
 
 
 def _place(
