@@ -307,3 +307,17 @@ def test_settings_say_the_temperature_or_the_source_does():
 def test_a_wrong_interval_is_refused():
     with pytest.raises(DataError):
         SpectrumMeter(np.ones(2), time_step_fs=1.0, segment_frames=3, n_frames=100)
+
+
+def test_pressures_of_two_kinds_are_not_averaged():
+    velocities = np.full((20, 10, 3), 0.01)
+    places = np.full((20, 10, 3), 15.0)
+    still = np.zeros((20, 3, 3))
+    parts = (
+        gas(places, interval_fs=1.0, velocities=velocities, stress=still),
+        gas(places, interval_fs=1.0, stress=still),
+    )
+    source = MemorySource(parts)
+    found = observe(Run("run", (source,)), {"pressure": OBSERVABLES["pressure"]}, Settings())
+    assert "pressure" not in found.found
+    assert "others “Pressure, potential part" in found.failed["pressure"]

@@ -151,6 +151,10 @@ class BlockMeter:
             if key not in self._series:
                 whole = np.full(max(self._n_frames, self._n), np.nan)
                 self._series[key] = replace(series, values=whole)
+            if self._series[key].title != series.title:
+                raise NotDefinedError(
+                    f"some frames give “{self._series[key].title}”, others “{series.title}”"
+                )
             self._series[key].values[start : self._n] = series.values
             self._filled[key] = self._filled.get(key, 0) + n
         for key, curve in found.curves.items():

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 from ase.data import atomic_masses
+from scipy.stats import t as student_t
 
 from zifbench.analysis.angles import bond_angle_distribution
 from zifbench.analysis.checks import check_cells
@@ -298,6 +299,14 @@ def equation_of_state(
     volumes, means = (np.array([values[k].mean() for values in points]) for k in (0, 1))
     enough = all(len(pressures) >= MIN_BLOCKS for _, pressures in points)
     errors = np.array([mean_estimate(p).standard_error for _, p in points]) if enough else None
+    weights = [
+        found["density"].series["density"].values[0] * found["density"].series["volume"].values[0]
+        for found in files
+    ]
+    if max(weights) > 1.001 * min(weights):
+        raise NotDefinedError(
+            "the files hold different masses: cells of one composition are wanted"
+        )
     density, volume = (files[0]["density"].series[k].values for k in ("density", "volume"))
     fit = fit_birch_murnaghan(
         volumes,
@@ -306,8 +315,13 @@ def equation_of_state(
         pressure_error_GPa=errors if errors is not None and (errors > 0).all() else None,
     )
     potential = "potential part" in files[0]["pressure"].series["pressure"].title
+    # Student's t where the errors were estimated from the residuals of the few points.
+    free = len(volumes) - 2
+    spread = 1.96 if errors is not None else float(student_t.ppf(0.975, free)) if free else np.inf
     note = "potential pressure only: no temperature was given" if potential else None
     k, rho = fit.bulk_modulus_GPa, fit.density_g_cm3
+    k_interval = _within(k, fit.bulk_modulus_error_GPa, spread)
+    rho_interval = _within(rho, fit.density_error_g_cm3, spread)
     order = np.argsort(volumes)
     x = np.linspace(volumes.min(), volumes.max(), 101)
     y = birch_murnaghan_pressure_GPa(
@@ -325,11 +339,10 @@ def equation_of_state(
         },
         scalars={
             "bulk_modulus_eos": Scalar(
-                "Bulk modulus K, P(V)", "GPa", k, _within(k, fit.bulk_modulus_error_GPa), note=note
+                "Bulk modulus K, P(V)", "GPa", k, k_interval, note=note
             ),
             "density_eos": Scalar(
-                "Density at zero pressure", "g/cm³", rho, _within(rho, fit.density_error_g_cm3),
-                note=note,
+                "Density at zero pressure", "g/cm³", rho, rho_interval, note=note
             ),
         },
     )  # fmt: skip
@@ -360,10 +373,10 @@ def _points(files: Sequence[Mapping[str, Observation]]) -> list[tuple[FloatArray
     return [(volumes[which == k], pressures[which == k]) for k in range(len(distinct))]
 
 
-def _within(value: float, error: float) -> tuple[float, float] | None:
+def _within(value: float, error: float, spread: float) -> tuple[float, float] | None:
     if not np.isfinite(error):
         return None
-    return value - 1.96 * error, value + 1.96 * error
+    return value - spread * error, value + spread * error
 
 
 OBSERVABLES: dict[str, Observable] = {
