@@ -145,7 +145,7 @@ def test_bad_input() -> None:
     frames = _one_nitrogen([2.0, 2.1, 2.2])
     with pytest.raises(NotDefinedError, match="at least two frames, got 1"):
         bond_history(frames[0])
-    with pytest.raises(NotDefinedError, match="carries no times; give frame_interval_fs"):
+    with pytest.raises(NotDefinedError, match="; give --frame-interval"):
         bond_history(_one_nitrogen([2.0, 2.1], step_fs=None))
     with pytest.raises(NotDefinedError, match="wanted two elements and break_A"):
         bond_history(frames, form_A=2.5, break_A=2.0)

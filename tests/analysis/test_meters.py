@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import tracemalloc
 from collections.abc import Iterator
 
@@ -77,28 +78,87 @@ def test_the_digest_tells_what_was_analysed(shaken):
     assert measure(parts_of(renamed), {}, WARM).digest == digest
 
 
+def point(n_frames: int) -> Frames:
+    """One atom, and frames that know their number."""
+    return Frames(
+        numbers=np.array([30]),
+        masses=np.ones(1),
+        pbc=np.ones(3, bool),
+        positions=np.zeros((n_frames, 1, 3)),
+        cell=np.tile(np.eye(3), (n_frames, 1, 1)),
+        source="run",
+        source_index=np.arange(n_frames),
+    )
+
+
 def test_blocks_are_means_of_stretches_and_y_is_their_mean():
-    """150 frames in blocks of three, the value of a frame its number."""
+    """151 frames, the value of a frame its number: 64 stretches of two frames or three."""
 
     def number(frames: Frames, settings: Settings) -> Observation:
         values = frames.source_index.astype(float)
         curve = Curve("n", "x", "y", np.zeros(1), np.array([values.mean()]))
         return Observation({"n": per_frame("n", "", values)}, {"n": curve})
 
-    frames = Frames(
-        numbers=np.array([30]),
-        masses=np.ones(1),
-        pbc=np.ones(3, bool),
-        positions=np.zeros((151, 1, 3)),
-        cell=np.tile(np.eye(3), (151, 1, 1)),
-        source_index=np.arange(151),
-    )
-    found = measure(parts_of(frames, 10, 77), {"n": Observable("n", number)}, WARM).found["n"]
+    source = parts_of(point(151), 10, 77)
+    found = measure(source, {"n": Observable("n", number)}, WARM).found["n"]
     assert np.array_equal(found.series["n"].values, np.arange(151))
     curve = found.curves["n"]
     assert curve.y == pytest.approx([75.0])
-    expected = [*(3.0 * np.arange(50) + 1.0), 150.0]  # the last block holds what is left
+    edges = [151 * k // 64 for k in range(65)]
+    assert set(np.diff(edges)) == {2, 3}
+    expected = [0.5 * (a + b - 1) for a, b in itertools.pairwise(edges)]
     assert curve.blocks[:, 0] == pytest.approx(expected)
+
+
+def test_what_only_some_frames_give_is_a_gap():
+    def even(frames: Frames, settings: Settings) -> Observation:
+        numbers = frames.source_index.astype(float)
+        curve = {"even": Curve("even ones", "x", "y", np.zeros(1), numbers[:1])}
+        return Observation({"n": per_frame("n", "", numbers)}, {} if numbers[0] % 2 else curve)
+
+    result = measure(parts_of(point(9)), {"x": Observable("x", even)}, WARM)
+    assert set(result.found["x"].series) == {"n"}
+    assert result.found["x"].curves == {}
+    assert result.found["x"].gaps == ("even ones: only 5 of 9 frames give it",)
+
+    def only_even(frames: Frames, settings: Settings) -> Observation:
+        return dataclasses.replace(even(frames, settings), series={})
+
+    result = measure(parts_of(point(9)), {"x": Observable("x", only_even)}, WARM)
+    assert result.failed == {"x": "even ones: only 5 of 9 frames give it"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"title": "other"}, "some frames give “n”, others “other”"),
+        ({"y_label": "m"}, "some frames give y, others m"),
+        ({"x": np.ones(1)}, "the frames give it at different x"),
+    ],
+)
+def test_what_is_not_alike_is_not_averaged(change, reason):
+    def turns(frames: Frames, settings: Settings) -> Observation:
+        curve = Curve("n", "x", "y", np.zeros(1), np.zeros(1))
+        late = frames.source_index[0] > 4
+        return Observation(curves={"n": dataclasses.replace(curve, **change) if late else curve})
+
+    assert reason in measure(parts_of(point(9)), {"x": Observable("x", turns)}, WARM).failed["x"]
+
+
+def test_frames_without_an_angle_do_not_take_it_from_the_others(shaken):
+    """In the first ten frames every Zn lies in the pore, far from any N."""
+    positions = shaken.positions.copy()
+    grid = np.stack(np.meshgrid(*[np.arange(0.0, 1.0, 0.05)] * 3), axis=-1).reshape(-1, 3)
+    scaled = positions[0, shaken.numbers == 7] @ np.linalg.inv(shaken.cell[0])
+    away = grid[:, None] - scaled
+    distance = np.linalg.norm((away - np.round(away)) @ shaken.cell[0], axis=-1).min(axis=1)
+    assert distance.max() > 3.0
+    positions[:10, shaken.numbers == 30] = grid[distance.argmax()] @ shaken.cell[0]
+    torn = dataclasses.replace(shaken, positions=positions)
+    found = measure(parts_of(torn), CHEAP, WARM).found["angles"].curves["n_zn_n"]
+    whole = measure(parts_of(shaken[10:]), CHEAP, WARM).found["angles"].curves["n_zn_n"]
+    assert not found.blocks[:10].any()
+    np.testing.assert_allclose(found.blocks[10:].mean(axis=0), whole.y, rtol=1e-12)
 
 
 def test_events_that_last_are_told_once():
@@ -106,20 +166,24 @@ def test_events_that_last_are_told_once():
         events = [Event("broken: atoms 1, 2", w, w) for w in map(frames.where, range(len(frames)))]
         return Observation({"x": Series("x", "", np.zeros(len(frames)))}, events=tuple(events))
 
-    frames = Frames(
-        numbers=np.array([30]),
-        masses=np.ones(1),
-        pbc=np.ones(3, bool),
-        positions=np.zeros((200, 1, 3)),
-        cell=np.tile(np.eye(3), (200, 1, 1)),
-        source="run",
-    )
+    frames = point(200)
     found = measure(parts_of(frames[:2]), {"x": Observable("x", broken)}, WARM).found["x"]
     assert [str(event) for event in found.events] == [
         "broken: atoms 1, 2 in 2 frames, from frame 0 of run to frame 1 of run"
     ]
     found = measure(parts_of(frames), {"x": Observable("x", broken)}, WARM).found["x"]
     assert [event.n_frames for event in found.events] == [200]
+
+
+def test_events_without_end_are_counted():
+    def new(frames: Frames, settings: Settings) -> Observation:
+        numbers = map(str, frames.source_index)
+        events = tuple(Event(f"broken: atom {n}", n, n) for n in numbers)
+        return Observation({"x": Series("x", "", np.zeros(len(frames)))}, events=events)
+
+    found = measure(parts_of(point(1200)), {"x": Observable("x", new)}, WARM).found["x"]
+    assert len(found.events) == 1000
+    assert found.gaps == ("events: 200 more are not listed",)
 
 
 @pytest.mark.parametrize("name", NEEDS_POSITIONS)

@@ -13,9 +13,9 @@ import zarr
 
 from tests.published import published_file
 from tests.test_cli import run as command
+from zifbench.analysis.combine import CurveEstimate
 from zifbench.analysis.observables import OBSERVABLES
 from zifbench.analysis.observation import Curve, Settings
-from zifbench.analysis.runs import CurveEstimate
 from zifbench.errors import DataError, ResultError, UnknownNameError
 from zifbench.reports.analyse import analyse
 from zifbench.reports.figures import _clipped
@@ -236,6 +236,7 @@ def test_a_store_and_a_file_of_the_same_frames_agree(tmp_path, walk, write_extxy
         ("{}/cold", "unknown trajectory"),
         ("x={}/..", "no store of zifbench"),
         ("a={},{}/warm", "given twice"),
+        ("a={},{}/../nvt.zarr", "given twice"),
         ("{}.zip", "does not exist"),
     ],
 )

@@ -30,7 +30,7 @@ class AngleDistribution:
     Attributes:
         edges_deg: Edges of the bins in degrees, shape (B + 1,).
         counts: Number of angles in each bin, shape (B,).
-        mean_deg: Mean of the angles themselves, not of the bins.
+        mean_deg: Mean of the angles themselves, not of the bins; NaN where there is no angle.
         sd_deg: Their standard deviation.
         n_frames: Number of frames.
     """
@@ -70,6 +70,7 @@ def bond_angle_distribution(
     neighbour: str = "N",
     cutoff_A: float = 2.5,
     bin_width_deg: float = 1.0,
+    may_be_empty: bool = False,
 ) -> AngleDistribution:
     """Angles neighbour–centre–neighbour, every pair of neighbours of one centre once.
 
@@ -79,6 +80,8 @@ def bond_angle_distribution(
         neighbour: Symbol at both ends.
         cutoff_A: Bond cutoff; 2.5 Å for Zn–N.
         bin_width_deg: Width of a bin; must divide 180.
+        may_be_empty: Give zero counts where no centre has two neighbours: for a piece of a run,
+            of which the next one may have some.
 
     Raises:
         NotDefinedError: a symbol does not occur, or no centre has two neighbours.
@@ -100,7 +103,9 @@ def bond_angle_distribution(
             types, table, centre_type, histogram.counts, histogram.sums,
         )  # fmt: skip
         histogram.n_frames += len(chunk)
-    return histogram.result(f"no {centre} has two {neighbour} within {cutoff_A} Å")
+    return histogram.result(
+        None if may_be_empty else f"no {centre} has two {neighbour} within {cutoff_A} Å"
+    )
 
 
 class AngleHistogram:
@@ -115,13 +120,13 @@ class AngleHistogram:
         self.sums = np.zeros(2)
         self.n_frames = 0
 
-    def result(self, reason: str) -> AngleDistribution:
+    def result(self, reason: str | None) -> AngleDistribution:
         """The distribution, or `reason` as the error where there is not one angle."""
         n = int(self.counts.sum())
-        if n == 0:
+        if n == 0 and reason is not None:
             raise NotDefinedError(f"angle distribution: {reason} in any frame")
-        mean = self.sums[0] / n
-        sd = float(np.sqrt(max(0.0, self.sums[1] / n - mean**2)))
+        mean = self.sums[0] / n if n else np.nan
+        sd = float(np.sqrt(max(0.0, self.sums[1] / n - mean**2))) if n else np.nan
         edges = np.linspace(0.0, 180.0, len(self.counts) + 1)
         return AngleDistribution(edges, self.counts, float(mean), sd, self.n_frames)
 

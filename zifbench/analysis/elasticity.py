@@ -37,11 +37,13 @@ class StiffnessConvergence:
         n_frames: Frames used, shape (P,).
         stiffness_GPa: C_ij, shape (P, 6, 6).
         standard_error_GPa: Block-bootstrap standard error, shape (P, 6, 6).
+        reach_GPa: Half width of the 95 % interval (Student's t of the blocks), shape (P, 6, 6).
     """
 
     n_frames: IntArray
     stiffness_GPa: FloatArray
     standard_error_GPa: FloatArray
+    reach_GPa: FloatArray
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,7 @@ def stiffness_convergence(
         n_frames=lengths,
         stiffness_GPa=np.array([e.estimate for e in estimates]),
         standard_error_GPa=np.array([e.standard_error for e in estimates]),
+        reach_GPa=np.array([e.high - e.estimate for e in estimates]),
     )
 
 

@@ -14,7 +14,11 @@ from zifbench.jit import jit
 
 
 def linker_angle_distribution(
-    frames: FrameStream, *, bin_width_deg: float = 1.0, break_A: float = BREAK_A
+    frames: FrameStream,
+    *,
+    bin_width_deg: float = 1.0,
+    break_A: float = BREAK_A,
+    may_be_empty: bool = False,
 ) -> AngleDistribution:
     """Zn–Im–Zn angles, Im standing at the centroid of its five ring atoms.
 
@@ -24,6 +28,7 @@ def linker_angle_distribution(
         frames: T frames, or a stream of pieces.
         bin_width_deg: Width of a bin; must divide 180.
         break_A: Length beyond which a ring bond is broken.
+        may_be_empty: Give zero counts where no linker joins two Zn: for a piece of a run.
 
     Raises:
         NotDefinedError: no Zn, no imidazolate, or no linker between two Zn in any frame.
@@ -36,7 +41,7 @@ def linker_angle_distribution(
         order = np.argsort(graph.edges[:, 1], kind="stable")
         _bin_arms(arms[order], graph.edges[order, 1], histogram.counts, histogram.sums)
         histogram.n_frames += 1
-    return histogram.result("no linker joins two Zn")
+    return histogram.result(None if may_be_empty else "no linker joins two Zn")
 
 
 @jit

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,14 +29,18 @@ from zifbench.analysis.observation import (
     Scope,
     Series,
     Settings,
+    check_alike,
 )
+from zifbench.analysis.timeseries import block_edges
 from zifbench.errors import DataError, NotDefinedError, ZifbenchError
 from zifbench.frames import FloatArray, Frames
 
+_MAX_EVENTS = 1000  # different ones of one file; a cell that falls apart makes new ones without end
 MAX_BLOCKS = 64  # pieces of one file whose curves scatter about the mean
 _PIECE_ATOMS = 17_408  # 64 frames of 272 atoms: 0.4 MB, a quarter of a second of work
 
 Advance = Callable[[int], None]
+Titled = TypeVar("Titled", Series, Curve)
 
 
 class FrameSource(Protocol):
@@ -123,71 +128,92 @@ class BlockMeter:
         self, function: Callable[[Frames, Settings], Observation], settings: Settings, n_frames: int
     ) -> None:
         self._function, self._settings = function, settings
-        self._length = max(1, -(-n_frames // MAX_BLOCKS))
+        self._edges = block_edges(n_frames, max(1, min(n_frames, MAX_BLOCKS)))
         self._n = 0
-        self._n_frames = n_frames
         self._series: dict[str, Series] = {}
-        self._filled: dict[str, int] = {}
         self._curves: dict[str, Curve] = {}
-        self._sums: dict[str, list[FloatArray]] = {}
+        self._sums: dict[str, FloatArray] = {}  # of each block, shape (K, B)
+        self._given: Counter[tuple[type, str]] = Counter()  # frames that gave a series or a curve
         self._events: dict[str, Event] = {}
+        self._n_events_left_out = 0
         self._gaps: dict[str, None] = {}
 
     def add(self, frames: Frames) -> None:
         """Take the next frames."""
-        if self._n + len(frames) > self._n_frames:
-            raise DataError(f"{frames.source} holds more than the {self._n_frames} frames counted")
+        if self._n + len(frames) > self._edges[-1]:
+            raise DataError(f"{frames.source} holds more than the {self._edges[-1]} frames counted")
         start = 0
         while start < len(frames):
-            room = self._length - self._n % self._length
-            piece = frames[start : start + room]
-            self._take(self._function(piece, self._settings), len(piece))
-            start += room
+            block = int(np.searchsorted(self._edges, self._n, side="right")) - 1
+            piece = frames[start : start + int(self._edges[block + 1]) - self._n]
+            self._take(self._function(piece, self._settings), len(piece), block)
+            start += len(piece)
 
-    def _take(self, found: Observation, n: int) -> None:
-        block, start = self._n // self._length, self._n
-        self._n += n
+    def _take(self, found: Observation, n: int, block: int) -> None:
         for key, series in found.series.items():
             if key not in self._series:
-                whole = np.full(max(self._n_frames, self._n), np.nan)
+                whole = np.full(int(self._edges[-1]), np.nan)
                 self._series[key] = replace(series, values=whole)
-            if self._series[key].title != series.title:
-                raise NotDefinedError(
-                    f"some frames give “{self._series[key].title}”, others “{series.title}”"
-                )
-            self._series[key].values[start : self._n] = series.values
-            self._filled[key] = self._filled.get(key, 0) + n
+            check_alike(self._series[key], series, "frames")
+            self._series[key].values[self._n : self._n + n] = series.values
+            self._given[Series, key] += n
         for key, curve in found.curves.items():
-            first = self._curves.setdefault(key, curve)
-            if first.x.shape != curve.x.shape or not np.allclose(first.x, curve.x):
-                raise NotDefinedError(f"{first.title}: frames give it at different {first.x_label}")
-            rows = self._sums.setdefault(key, [])
-            if len(rows) <= block:
-                rows.append(n * curve.y)
-            else:
-                rows[block] = rows[block] + n * curve.y
+            if key not in self._curves:
+                self._curves[key] = curve
+                self._sums[key] = np.zeros((len(self._edges) - 1, len(curve.y)))
+            check_alike(self._curves[key], curve, "frames")
+            self._sums[key][block] += n * curve.y
+            self._given[Curve, key] += n
         for event in found.events:
-            old = self._events.get(event.what, event)
-            count = event.n_frames + (old.n_frames if event.what in self._events else 0)
-            self._events[event.what] = Event(event.what, old.first, event.last, count)
+            self._note(event)
         self._gaps.update(dict.fromkeys(found.gaps))
+        self._n += n
+
+    def _note(self, event: Event) -> None:
+        old = self._events.get(event.what)
+        if old is not None:
+            count = old.n_frames + event.n_frames
+            self._events[event.what] = Event(event.what, old.first, event.last, count)
+        elif len(self._events) < _MAX_EVENTS:
+            self._events[event.what] = event
+        else:
+            self._n_events_left_out += 1
 
     def result(self) -> Observation:
-        """Series joined, curves averaged, each with its blocks."""
+        """Series joined, curves averaged, each with its blocks; what not all frames give is a gap.
+
+        Raises:
+            NotDefinedError: no frames, or nothing that all of them give.
+        """
         if not self._n:
             raise NotDefinedError("no frames; an observable needs at least one")
-        for key, series in self._series.items():
-            if self._filled[key] < self._n:
-                raise NotDefinedError(f"{series.title}: only {self._filled[key]} frames give it")
-        sizes = np.full(-(-self._n // self._length), float(self._length))
-        sizes[-1] = self._n - self._length * (len(sizes) - 1)
+        gaps = dict(self._gaps)
+        series = self._given_by_all(self._series, gaps)
+        sizes = np.diff(np.minimum(self._edges, self._n))
+        full = sizes > 0
         curves = {}
-        for key, curve in self._curves.items():
-            sums = np.array(self._sums[key])
-            mean = sums.sum(axis=0) / self._n
-            curves[key] = replace(curve, y=mean, blocks=sums / sizes[:, None])
-        events = tuple(self._events.values())
-        return Observation(self._series, curves, events=events, gaps=tuple(self._gaps))
+        for key, curve in self._given_by_all(self._curves, gaps).items():
+            sums = self._sums[key][full]
+            blocks = sums / sizes[full, None]
+            curves[key] = replace(curve, y=sums.sum(axis=0) / self._n, blocks=blocks)
+        if gaps and not series and not curves:
+            raise NotDefinedError("; ".join(gaps))
+        if self._n_events_left_out:
+            gaps[f"events: {self._n_events_left_out} more are not listed"] = None
+        return Observation(series, curves, events=tuple(self._events.values()), gaps=tuple(gaps))
+
+    def _given_by_all(
+        self, table: Mapping[str, Titled], gaps: dict[str, None]
+    ) -> dict[str, Titled]:
+        """What every frame gave; the rest becomes a gap."""
+        common = {}
+        for key, one in table.items():
+            given = self._given[type(one), key]
+            if given == self._n:
+                common[key] = one
+            else:
+                gaps[f"{one.title}: only {given} of {self._n} frames give it"] = None
+        return common
 
 
 def measure(

@@ -6,18 +6,16 @@ figures follow from what it returns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from ase.data import atomic_masses
-from scipy.stats import t as student_t
 
 from zifbench.analysis.angles import bond_angle_distribution
 from zifbench.analysis.checks import check_cells
 from zifbench.analysis.coordination import coordination_numbers
-from zifbench.analysis.eos import birch_murnaghan_pressure_GPa, fit_birch_murnaghan
+from zifbench.analysis.eos_observable import equation_of_state
 from zifbench.analysis.linker_geometry import linker_angle_distribution, ring_orientation_index
 from zifbench.analysis.linker_series import linker_events
 from zifbench.analysis.network import MAX_RING_SIZE, KnownGraphs, ring_statistics
@@ -27,7 +25,6 @@ from zifbench.analysis.observation import (
     Observable,
     Observation,
     Reading,
-    Scalar,
     Scope,
     Series,
     Settings,
@@ -36,7 +33,6 @@ from zifbench.analysis.pores import pore_volumes
 from zifbench.analysis.rdf import barrier, partial_rdfs, potential_of_mean_force
 from zifbench.analysis.scattering_observable import xray
 from zifbench.analysis.spheres import largest_spheres
-from zifbench.analysis.timeseries import MIN_BLOCKS, mean_estimate
 from zifbench.analysis.trajectory import (
     Bonds,
     Elasticity,
@@ -58,7 +54,6 @@ from zifbench.units import (
 
 _MAX_COORDINATION = 12  # last bin of the histogram
 _DRAWN_BINS = 5  # of 0.01 Å, in a picture of g(r)
-_MAX_VOLUMES = 12  # of one file; more are a cell that fluctuates, and no scan
 
 # -- from the frames ------------------------------------------------------------------------------
 
@@ -133,8 +128,8 @@ def angles(frames: Frames, settings: Settings) -> Observation:
     """N–Zn–N and Zn–Im–Zn angle distributions."""
     curves = {}
     sources = {
-        "n_zn_n": ("N–Zn–N", bond_angle_distribution(frames)),
-        "zn_im_zn": ("Zn–Im–Zn", linker_angle_distribution(frames)),
+        "n_zn_n": ("N–Zn–N", bond_angle_distribution(frames, may_be_empty=True)),
+        "zn_im_zn": ("Zn–Im–Zn", linker_angle_distribution(frames, may_be_empty=True)),
     }
     for key, (title, found) in sources.items():
         theta = found.theta_deg
@@ -156,6 +151,8 @@ def _mean(x: FloatArray, density: FloatArray) -> float:
 
 
 def _per_degree(counts: FloatArray, *, widths: FloatArray) -> FloatArray:
+    if not counts.sum() > 0.0:
+        raise NotDefinedError("no such angle in any frame")
     return np.asarray(counts / (counts.sum() * widths), dtype=float)
 
 
@@ -286,97 +283,6 @@ def _kinetic_energy(frames: Frames, settings: Settings) -> tuple[FloatArray, str
     kT = BOLTZMANN_EV_PER_K * settings.temperature_K
     title = f"Pressure (kinetic part of {settings.temperature_K:g} K)"
     return np.full(len(frames), 1.5 * frames.n_atoms * kT), title
-
-
-# -- from what others found -----------------------------------------------------------------------
-
-
-def equation_of_state(
-    files: Sequence[Mapping[str, Observation]], settings: Settings
-) -> Observation:
-    """Birch–Murnaghan fit of P(V): one volume a file, or the few volumes of one file."""
-    points = _points(files)
-    volumes, means = (np.array([values[k].mean() for values in points]) for k in (0, 1))
-    enough = all(len(pressures) >= MIN_BLOCKS for _, pressures in points)
-    errors = np.array([mean_estimate(p).standard_error for _, p in points]) if enough else None
-    weights = [
-        found["density"].series["density"].values[0] * found["density"].series["volume"].values[0]
-        for found in files
-    ]
-    if max(weights) > 1.001 * min(weights):
-        raise NotDefinedError(
-            "the files hold different masses: cells of one composition are wanted"
-        )
-    density, volume = (files[0]["density"].series[k].values for k in ("density", "volume"))
-    fit = fit_birch_murnaghan(
-        volumes,
-        means,
-        mass_amu=float(density[0] * volume[0] / AMU_PER_A3_IN_G_PER_CM3),
-        pressure_error_GPa=errors if errors is not None and (errors > 0).all() else None,
-    )
-    potential = "potential part" in files[0]["pressure"].series["pressure"].title
-    # Student's t where the errors were estimated from the residuals of the few points.
-    free = len(volumes) - 2
-    spread = 1.96 if errors is not None else float(student_t.ppf(0.975, free)) if free else np.inf
-    note = "potential pressure only: no temperature was given" if potential else None
-    k, rho = fit.bulk_modulus_GPa, fit.density_g_cm3
-    k_interval = _within(k, fit.bulk_modulus_error_GPa, spread)
-    rho_interval = _within(rho, fit.density_error_g_cm3, spread)
-    order = np.argsort(volumes)
-    x = np.linspace(volumes.min(), volumes.max(), 101)
-    y = birch_murnaghan_pressure_GPa(
-        x, bulk_modulus_GPa=k, equilibrium_volume_A3=fit.equilibrium_volume_A3
-    )
-    axes = ("volume, Å³", "pressure, GPa")
-    reach = None if errors is None else 1.96 * errors[order]
-    band = None if reach is None else (means[order] - reach, means[order] + reach)
-    return Observation(
-        curves={
-            "pressure_of_volume": Curve(
-                "P(V)", *axes, volumes[order], means[order], band=band, points=True, panel="P(V)"
-            ),
-            "pressure_fit": Curve("Birch–Murnaghan fit", *axes, x, y, panel="P(V)"),
-        },
-        scalars={
-            "bulk_modulus_eos": Scalar(
-                "Bulk modulus K, P(V)", "GPa", k, k_interval, note=note
-            ),
-            "density_eos": Scalar(
-                "Density at zero pressure", "g/cm³", rho, rho_interval, note=note
-            ),
-        },
-    )  # fmt: skip
-
-
-def _points(files: Sequence[Mapping[str, Observation]]) -> list[tuple[FloatArray, FloatArray]]:
-    """Volumes and pressures of each point of the scan."""
-    rows = [
-        (file["density"].series["volume"].values, file["pressure"].series["pressure"].values)
-        for file in files
-    ]
-    if len(rows) > 1:
-        return rows
-    volumes, pressures = rows[0]
-    distinct, which, counts = np.unique(
-        np.round(volumes, 6), return_inverse=True, return_counts=True
-    )
-    if len(distinct) > _MAX_VOLUMES:
-        raise NotDefinedError(
-            f"one file with {len(distinct)} volumes: the cell fluctuates, which is no scan; P(V) "
-            "wants runs at fixed volumes, as NAME=FILE,FILE…"
-        )
-    if np.ptp(counts):
-        raise NotDefinedError(
-            f"one file with {counts.min()} to {counts.max()} frames at its volumes: no scan; P(V) "
-            "wants as many at each, or runs at fixed volumes as NAME=FILE,FILE…"
-        )
-    return [(volumes[which == k], pressures[which == k]) for k in range(len(distinct))]
-
-
-def _within(value: float, error: float, spread: float) -> tuple[float, float] | None:
-    if not np.isfinite(error):
-        return None
-    return value - spread * error, value + spread * error
 
 
 OBSERVABLES: dict[str, Observable] = {

@@ -199,6 +199,30 @@ class About:
     arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
 
+def check_alike(first: Series | Curve | Scalar, other: Series | Curve | Scalar, of: str) -> None:
+    """Refuse to put together what is not one thing.
+
+    Args:
+        first: What some of them give.
+        other: What others give under the same key.
+        of: "frames" or "files", for the message.
+
+    Raises:
+        NotDefinedError: another title, another unit or another abscissa.
+    """
+    if first.title != other.title:
+        raise NotDefinedError(f"some {of} give “{first.title}”, others “{other.title}”")
+    units = [x.y_label if isinstance(x, Curve) else x.unit for x in (first, other)]
+    if units[0] != units[1]:
+        raise NotDefinedError(f"some {of} give {units[0]}, others {units[1]}")
+    if not isinstance(first, Curve) or not isinstance(other, Curve):
+        return
+    if first.x.shape != other.x.shape or not np.allclose(first.x, other.x):
+        raise NotDefinedError(
+            f"the {of} give it at different {first.x_label}; analyse them as separate runs"
+        )
+
+
 class Meter(Protocol):
     """Takes the frames of one file piece by piece and then says what it saw."""
 

@@ -186,13 +186,14 @@ def block_means(values: npt.ArrayLike, n_blocks: int) -> FloatArray:
     series = as_series(values)
     if not 1 <= n_blocks <= len(series):
         raise NotDefinedError(f"block means: {len(series)} frames do not make {n_blocks} blocks")
-    edges = _block_edges(len(series), n_blocks)
+    edges = block_edges(len(series), n_blocks)
     sums = np.add.reduceat(series, edges[:-1], axis=0)
     lengths = np.diff(edges).reshape(-1, *[1] * (series.ndim - 1))
     return np.asarray(sums / lengths, dtype=float)
 
 
-def _block_edges(n_frames: int, n_blocks: int) -> IntArray:
+def block_edges(n_frames: int, n_blocks: int) -> IntArray:
+    """First frame of each block and, last, the number of frames, shape (n_blocks + 1,)."""
     return np.asarray(np.arange(n_blocks + 1) * n_frames // n_blocks, dtype=np.int64)
 
 

@@ -239,7 +239,7 @@ class Elasticity(_Cells):
         curves = {}
         for name in _SHOWN:
             i, j = int(name[0]) - 1, int(name[1]) - 1
-            y, reach = track.stiffness_GPa[:, i, j], 1.96 * track.standard_error_GPa[:, i, j]
+            y, reach = track.stiffness_GPa[:, i, j], track.reach_GPa[:, i, j]
             curves[f"c{name}"] = Curve(f"C{name}", label, "GPa", x, y, band=(y - reach, y + reach))
             last, ends = float(y[-1]), (float(y[-1] - reach[-1]), float(y[-1] + reach[-1]))
             scalars[f"c{name}"] = Scalar(f"C{name}", "GPa", last, ends, verdict.converged, note)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zifbench.analysis.combine import CurveEstimate
 from zifbench.analysis.meters import Axis
-from zifbench.analysis.runs import CurveEstimate, RunObservation
+from zifbench.analysis.runs import RunObservation
 from zifbench.analysis.timeseries import block_means
 from zifbench.benchmark.plots import data_url, new_figure
 from zifbench.frames import FloatArray

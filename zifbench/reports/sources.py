@@ -154,11 +154,12 @@ def _sources(text: str, file_format: str | None) -> Iterator[tuple[str, FrameSou
     names = list(trajectories) if wanted is None else [wanted]
     if not names:
         raise DataError(f"{text}: a store without trajectories; nothing to analyse")
+    place = store.location if is_url(store.location) else str(Path(store.location).resolve())
     for name in names:
         found = trajectories[name]
         displaced = found.attributes.get("source_format") == "cp2k-vibrations"
         kind = DisplacedStructure if displaced else StoredTrajectory
-        yield f"{store.location}/{name}", kind(found)
+        yield f"{place}/{name}", kind(found)
 
 
 def _matching(pattern: str) -> list[str]:
