@@ -16,6 +16,7 @@ import typer
 
 from zifbench.data_cli import data
 from zifbench.errors import ZifbenchError
+from zifbench.md_cli import md
 
 app = typer.Typer(
     name="zifbench",
@@ -29,6 +30,7 @@ leaderboard = typer.Typer(
 )
 app.add_typer(leaderboard, name="leaderboard")
 app.add_typer(data, name="data")
+app.add_typer(md, name="md")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Board = Annotated[Path, typer.Option(help="Directory of the leaderboard.")]
@@ -110,9 +112,9 @@ def evaluate(
     from zifbench import console
     from zifbench.benchmark.evaluation import Options, default_out
     from zifbench.benchmark.evaluation import evaluate as run
-    from zifbench.benchmark.run import parse_profile
     from zifbench.benchmark.tasks import parse_tasks
     from zifbench.bundled import DEFAULT_DATA
+    from zifbench.profiles import parse_profile
 
     options = Options(
         tasks=tuple(parse_tasks(tasks)),
@@ -207,9 +209,9 @@ def analyse(
 def tasks(as_json: Json = False) -> None:
     """List what can be run, and how long each task is."""
     from zifbench import console
-    from zifbench.benchmark.run import Profile
     from zifbench.benchmark.tasks import TASKS
     from zifbench.potentials.conformance import CHECKS
+    from zifbench.profiles import Profile
 
     if as_json:
         listing = {
@@ -352,7 +354,7 @@ _RESUME = {"evaluate": " with --resume"}
 
 def _command() -> str:
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    return " ".join(words[:2]) if words[:1] == ["data"] else "".join(words[:1])
+    return " ".join(words[:2]) if words[:1] in (["data"], ["md"]) else "".join(words[:1])
 
 
 def _exit_code(command: Callable[..., Any]) -> int:

@@ -35,7 +35,7 @@ from zifbench.benchmark.result import (
     parse_record,
     save_result,
 )
-from zifbench.benchmark.run import Profile, Run
+from zifbench.benchmark.run import Run
 from zifbench.benchmark.tasks import TASKS
 from zifbench.bundled import BUNDLED_DATA
 from zifbench.dataset.named import is_store_name, load_named
@@ -47,6 +47,7 @@ from zifbench.potentials.conformance import CHECKS, run_conformance
 from zifbench.potentials.core import Potential, check_applicable
 from zifbench.potentials.formats import model_name
 from zifbench.potentials.loading import load_potential
+from zifbench.profiles import Profile
 from zifbench.progress import Progress, no_progress
 
 RUN_FILE = "run.json"

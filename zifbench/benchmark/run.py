@@ -4,36 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zifbench.benchmark.result import TaskResult
-from zifbench.errors import unknown_name
+from zifbench.profiles import Profile
 from zifbench.progress import Progress
 
 if TYPE_CHECKING:
     from zifbench.frames import Frames
     from zifbench.potentials.core import Potential
-
-
-class Profile(StrEnum):
-    """How long to run; never what to run."""
-
-    QUICK = "quick"
-    STANDARD = "standard"
-    PAPER = "paper"
-
-
-def parse_profile(name: str) -> Profile:
-    """The profile of that name.
-
-    Raises:
-        UnknownNameError: there is none.
-    """
-    if name not in set(Profile):
-        raise unknown_name("profile", name, Profile)
-    return Profile(name)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ A new task is one file with a function from a `Run` to a `TaskResult`, and one e
 from __future__ import annotations
 
 from zifbench.benchmark.result import TaskResult
-from zifbench.benchmark.run import SPEED_CALLS, Profile, Run, Task
+from zifbench.benchmark.run import SPEED_CALLS, Run, Task
 from zifbench.errors import unknown_name
+from zifbench.profiles import Profile
 
 
 def _accuracy(run: Run) -> TaskResult:

@@ -1,0 +1,101 @@
+"""Protocols: the ones that come along, what is refused, and the plans they make."""
+
+from __future__ import annotations
+
+import pytest
+
+from zifbench.dynamics.plan import check_follows, plan
+from zifbench.dynamics.protocol import (
+    Ensemble,
+    load_protocol,
+    parse_protocol,
+    protocol_names,
+)
+from zifbench.dynamics.rules import RULES
+from zifbench.errors import DataError, UnknownNameError
+from zifbench.profiles import Profile
+
+STAGE = {
+    "name": "nvt",
+    "ensemble": "nvt",
+    "temperature_K": 300,
+    "length_ps": {"quick": 1, "standard": 2, "paper": 3},
+}
+TABLE = {"schema": 1, "name": "t", "about": "", "source": "", "start": "x", "stages": [STAGE]}
+
+
+@pytest.mark.parametrize("name", protocol_names())
+@pytest.mark.parametrize("profile", Profile)
+def test_every_protocol_makes_a_plan(name, profile) -> None:
+    protocol = load_protocol(name)
+    assert set(protocol.stop_on) <= set(RULES)
+    for kelvin in protocol.temperatures_K or (None,):
+        segments = plan(protocol, profile, case_K=kelvin, replica=1)
+        check_follows(segments)
+        assert any(segment.n_samples for segment in segments)
+        for segment in segments:
+            hot = segment.temperature_K is not None and max(segment.temperature_K) > 1500.0
+            assert segment.time_step_fs == (0.25 if hot else 0.5)
+
+
+def test_lengths_of_the_paper() -> None:
+    melt = {s.name: s for s in plan(load_protocol("melt-quench"), Profile.PAPER)}
+    assert melt["heat"].n_steps * 0.5 == 60_000  # 1200 K at 20 K/ps
+    assert melt["heat"].temperature_K == (300.0, 1500.0)
+    assert melt["plateau"].n_steps * 0.5 == 50_000
+    cells = load_protocol("melt-quench-cells")
+    assert cells.replicas[Profile.PAPER] == 10
+    plateau = [plan(cells, Profile.PAPER, replica=i)[2].n_steps * 0.5e-3 for i in range(10)]
+    assert plateau == [50 + 20 * i for i in range(10)]
+    strain = plan(load_protocol("finite-strain"), Profile.PAPER)
+    held = [s for s in strain if s.name.startswith("at")]
+    assert len(held) == 5
+    ends = [s.edges[1] ** 3 for s in strain if s.edges is not None]
+    assert ends == pytest.approx([1.03, 1.015, 1.0, 0.985, 0.97])
+    cold = load_protocol("melt-quench-1400K")
+    assert plan(cold, Profile.PAPER)[1].n_steps * 0.5 == 55_000  # 1100 K at 20 K/ps
+    long = plan(load_protocol("strain-fluctuation"), Profile.PAPER)
+    assert sum(s.n_steps for s in long if s.ensemble is Ensemble.NPT) * 0.5e-6 == 5.0  # ns
+    hot = plan(load_protocol("stability"), Profile.PAPER, case_K=1900.0)
+    assert hot[0].n_steps * 0.25 == 300_000
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"schema": 2}, "schema 2, wanted 1; is it a protocol"),
+        ({"stages": []}, "stages: Tuple should have at least 1 item"),
+        ({"stages": [STAGE, STAGE]}, "two stages have one name"),
+        ({"time_step_fs": 0.0}, "time_step_fs: Input should be greater than 0"),
+        ({"time_step_fs": -1.0}, "time_step_fs: Input should be greater than 0"),
+        ({"supercell": [0, 1, 1]}, "supercell: wanted three numbers from 1 on"),
+        ({"temperatures_K": [300]}, "temperatures_K are for stages"),
+        ({"thermostat": 3}, "thermostat: Extra inputs are not permitted"),
+        ({"stages": [{**STAGE, "temperature_K": None}]}, "stage 'nvt': a temperature_K is for"),
+        ({"stages": [{**STAGE, "length_ps": {"quick": 1}}]}, "length_ps wants quick, standard"),
+        ({"stages": [{**STAGE, "ensemble": "nph"}]}, r"stages\.0\.ensemble: Input should be"),
+        ({"stages": [{**STAGE, "name": "a/b"}]}, r"stages\.0\.name: String should match"),
+    ],
+)
+def test_what_is_no_protocol(change, reason) -> None:
+    with pytest.raises(DataError, match=rf"^mine\.toml: .*{reason}"):
+        parse_protocol({**TABLE, **change}, where="mine.toml")
+
+
+def test_names_and_files(tmp_path) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean nvt-crystal"):
+        load_protocol("nvt-cristal")
+    path = tmp_path / "own.toml"
+    path.write_text("schema = 1\nabout = ")
+    with pytest.raises(DataError, match=r"own\.toml is no protocol"):
+        load_protocol(str(path))
+    with pytest.raises(FileNotFoundError):
+        load_protocol(str(tmp_path / "none.toml"))
+
+
+def test_a_driven_volume_after_a_free_one_is_refused() -> None:
+    free = {**STAGE, "name": "free", "ensemble": "npt"}
+    driven = {**STAGE, "volume_change_percent": 1.0}
+    protocol = parse_protocol({**TABLE, "stages": [free, driven]}, where="t")
+    with pytest.raises(DataError, match="stage nvt drives the volume after free let it go"):
+        check_follows(plan(protocol, Profile.QUICK))

@@ -1,0 +1,274 @@
+"""Runs of a small metal: stages, resume bit for bit, failures, bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.emt import EMT
+
+from zifbench.dataset.store import open_store
+from zifbench.dynamics import run as run_module
+from zifbench.dynamics.protocol import Protocol, parse_protocol
+from zifbench.dynamics.run import Outcome, cases, run_protocol
+from zifbench.errors import DataError, ModelError, ResultError, UnknownNameError
+from zifbench.profiles import Profile
+
+MODEL = {"model": "EMT", "model_sha256": "0"}
+SAME = {"quick": 0.1, "standard": 0.1, "paper": 0.1}
+
+
+class Metal(EMT):
+    """EMT that starts from nothing at each call: its neighbour list remembers where atoms were."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, all_changes)
+
+
+class Ring(Calculator):
+    """Springs between atoms and their next: momentum is conserved, nothing else is slow."""
+
+    implemented_properties = ("energy", "forces")
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        x = self.atoms.positions
+        forces = 2.0 * (np.roll(x, 1, axis=0) - 2.0 * x + np.roll(x, -1, axis=0))
+        self.results = {"energy": -0.5 * float((x * forces).sum()), "forces": forces}
+
+
+def protocol(*stages: dict, **settings) -> Protocol:
+    rows = [{"length_ps": SAME, **stage} for stage in stages]
+    table = {
+        "schema": 1, "name": "test", "about": "", "source": "", "start": "copper",
+        "time_step_fs": 2.0, "hot_time_step_fs": 1.0, "stages": rows, **settings,
+    }  # fmt: skip
+    return parse_protocol(table, where="test")
+
+
+NVT = {"name": "nvt", "ensemble": "nvt", "temperature_K": 300}
+ALL = protocol(
+    {"name": "down", "ensemble": "minimise", "length_ps": {}},
+    {**NVT, "name": "warm", "temperature_K": [300, 600], "sample_fs": 10},
+    {**NVT, "name": "squeeze", "volume_change_percent": -3, "sample_fs": 10},
+    {**NVT, "name": "hold", "sample_fs": 10},
+    {"name": "free", "ensemble": "npt", "temperature_K": 300, "sample_fs": 10},
+    {"name": "alone", "ensemble": "nve", "sample_fs": 10},
+)
+
+
+def copper(n: int = 2):
+    return bulk("Cu", cubic=True).repeat(n)
+
+
+def go(what: Protocol, out: Path, calculator=None, **options) -> list[Outcome]:
+    settings = {"profile": Profile.QUICK, "model": MODEL, "checkpoint_s": 1e9, **options}
+    return run_protocol(what, calculator or Metal(), {"copper": copper()}, out, **settings)
+
+
+def frames_of(out: Path) -> dict[str, object]:
+    with open_store(out / "frames.zarr") as store:
+        return {name: t.read(range(len(t))) for name, t in store.trajectories.items()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    outcomes = go(ALL, out)
+    assert [(o.replica, o.ended, o.time_fs) for o in outcomes] == [("copper", "completed", 500.0)]
+    return out
+
+
+def test_each_stage_writes_its_trajectory(whole) -> None:
+    found = frames_of(whole)
+    assert set(found) == {f"copper.{s}" for s in ("warm", "squeeze", "hold", "free", "alone")}
+    for number, stage in enumerate(("warm", "squeeze", "hold", "free", "alone")):
+        frames = found[f"copper.{stage}"]
+        assert frames.time_fs == pytest.approx(100.0 * number + 10.0 * np.arange(1, 11))
+        assert np.array_equal(frames.step, frames.time_fs / 2.0)
+        assert frames.velocities is not None
+        assert frames.stress is not None
+    start = copper().get_volume()
+    assert found["copper.squeeze"].volume[-1] == pytest.approx(0.97 * start, rel=1e-12)
+    assert found["copper.hold"].volume == pytest.approx(0.97 * start, rel=1e-12)
+    edges = np.cbrt(found["copper.squeeze"].volume / start)
+    assert np.diff(edges, 2) == pytest.approx(0.0, abs=1e-12)  # linear in time
+    assert np.ptp(found["copper.free"].volume) > 1.0
+
+
+def test_energy_is_kept_without_a_thermostat(whole) -> None:
+    frames = frames_of(whole)["copper.alone"]
+    kinetic = (
+        0.5
+        * 103.642696562
+        * np.einsum("a,tai,tai->t", frames.masses, frames.velocities, frames.velocities)
+    )
+    total = frames.energy + kinetic
+    assert np.ptp(total) < 0.03 * np.ptp(kinetic)
+
+
+class StoppedError(Exception):
+    """What a kill looks like from inside."""
+
+
+class Fragile(Metal):
+    """Stops the program at one of its calls."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.left = at
+
+    def calculate(self, *args, **kwargs):
+        self.left -= 1
+        if self.left == 0:
+            raise StoppedError
+        super().calculate(*args, **kwargs)
+
+
+def test_a_run_that_was_killed_often_is_the_uninterrupted_one(whole, tmp_path) -> None:
+    out, kills = tmp_path / "run", 0
+    rng = np.random.default_rng(0)
+    while True:
+        try:
+            go(ALL, out, Fragile(int(rng.integers(5, 60))), checkpoint_s=0.0)
+            break
+        except StoppedError:
+            kills += 1
+    assert kills > 3
+    expected, found = frames_of(whole), frames_of(out)
+    assert list(expected) == list(found)
+    for name, frames in expected.items():
+        assert frames.digest() == found[name].digest(), name
+
+
+def test_kills_between_checkpoints_lose_nothing_and_double_nothing(whole, tmp_path) -> None:
+    """Frames that were committed after the last checkpoint come once."""
+    out = tmp_path / "run"
+    with pytest.raises(StoppedError):
+        go(ALL, out, Fragile(90), checkpoint_s=0.0)
+    old = (out / "checkpoints" / "copper.npz").read_bytes()
+    with pytest.raises(StoppedError):
+        go(ALL, out, Fragile(60), checkpoint_s=0.0)
+    (out / "checkpoints" / "copper.npz").write_bytes(old)
+    go(ALL, out)
+    for name, frames in frames_of(whole).items():
+        assert frames.digest() == frames_of(out)[name].digest(), name
+
+
+def test_nothing_is_run_twice(whole) -> None:
+    before = (whole / "run.json").read_text()
+    assert [o.ended for o in go(ALL, whole, Fragile(1))] == ["completed"]
+    assert (whole / "run.json").read_text() == before
+
+
+def test_a_replica_does_not_depend_on_what_runs_beside_it(tmp_path) -> None:
+    warm = protocol({**NVT, "sample_fs": 20})
+    go(warm, tmp_path / "two", replicas=2)
+    go(warm, tmp_path / "three", replicas=3)
+    two, three = frames_of(tmp_path / "two"), frames_of(tmp_path / "three")
+    for name, frames in two.items():
+        assert frames.digest() == three[name].digest()
+    assert two["copper-0.nvt"].digest() != two["copper-1.nvt"].digest()
+
+
+class Broken(Metal):
+    """Gives NaN from some call on, for a while."""
+
+    def __init__(self, first: int, last: int) -> None:
+        super().__init__()
+        self.calls, self.bad = 0, range(first, last)
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        self.calls += 1
+        if self.calls in self.bad:
+            self.results["forces"] = np.full_like(self.results["forces"], np.nan)
+
+
+def test_a_failure_ends_one_replica_and_is_recorded(tmp_path) -> None:
+    what = protocol({**NVT, "sample_fs": 10})
+    outcomes = go(what, tmp_path / "run", Broken(23, 24), replicas=2)
+    assert [o.ended for o in outcomes] == ["not a number", "completed"]
+    assert outcomes[0].time_fs == 44.0
+    assert outcomes[0].last_good_fs == 40.0
+    found = frames_of(tmp_path / "run")
+    assert len(found["copper-0.nvt"]) == 4
+    assert len(found["copper-1.nvt"]) == 10
+    recorded = json.loads((tmp_path / "run" / "run.json").read_text())["outcomes"]
+    assert recorded[0]["reason"] == "NaN or infinite velocities"
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"seed": 1}, r"another seed \(0, now 1\)"),
+        ({"profile": Profile.PAPER}, r"another profile \(quick, now paper\)"),
+        ({"model": {"model": "other"}}, "another model; give"),
+        ({"replicas": 2}, "another replicas; give"),
+    ],
+)
+def test_other_parameters_do_not_go_on_with_a_run(whole, options, reason) -> None:
+    with pytest.raises(ResultError, match=reason):
+        go(ALL, whole, **options)
+
+
+def test_bad_input_is_refused_before_a_step(tmp_path) -> None:
+    class NoStress(Metal):
+        implemented_properties = ("energy", "forces")
+
+    with pytest.raises(ModelError, match="gives no stress, which stage free of test needs"):
+        go(ALL, tmp_path / "run", NoStress())
+    with pytest.raises(DataError, match="7 fs is no multiple of the time step, 2 fs"):
+        go(protocol({**NVT, "sample_fs": 7}), tmp_path / "run")
+    with pytest.raises(UnknownNameError, match="unknown rule 'contct'; did you mean contact"):
+        go(protocol(NVT, stop_on=["contct"]), tmp_path / "run")
+    with pytest.raises(DataError, match="velocities cannot be drawn"):
+        go(protocol({"name": "a", "ensemble": "nve"}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(ResultError, match="holds other files than a run"):
+        go(ALL, tmp_path / "mine")
+
+
+def test_a_damaged_checkpoint_is_named(whole, tmp_path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(StoppedError):
+        go(ALL, out, Fragile(90), checkpoint_s=0.0)
+    (out / "checkpoints" / "copper.npz").write_bytes(b"PK")
+    with pytest.raises(ResultError, match=r"copper\.npz is no checkpoint"):
+        go(ALL, out)
+    shutil.rmtree(out / "checkpoints")
+    (out / "checkpoints").mkdir()
+    go(ALL, out)
+    for name, frames in frames_of(whole).items():
+        assert frames.digest() == frames_of(out)[name].digest(), name
+
+
+def test_the_thermostat_gives_each_moving_degree_its_share(tmp_path) -> None:
+    """3N − 3 degrees of freedom hold ½ k_B T each: 3/4 matters for 4 atoms."""
+    length = {"quick": 40.0, "standard": 40.0, "paper": 40.0}
+    what = protocol({**NVT, "length_ps": length, "sample_fs": 20}, stop_on=["not a number"])
+    four = {"ring": Atoms("CHNO", positions=np.eye(4)[:, :3], cell=np.eye(3) * 20.0, pbc=True)}
+    run_protocol(what, Ring(), four, tmp_path / "run", profile=Profile.QUICK, model=MODEL)
+    frames = frames_of(tmp_path / "run")["ring.nvt"]
+    momentum = np.einsum("a,tax->tx", frames.masses, frames.velocities)
+    assert np.abs(momentum).max() < 1e-6
+    doubled = np.einsum("a,tai,tai->t", frames.masses, frames.velocities, frames.velocities)
+    kelvin = 103.642696562 * doubled / (8.617333262e-5 * 3 * (4 - 1))
+    assert kelvin.mean() == pytest.approx(300.0, rel=0.05)
+
+
+def test_cases_are_named_and_seeded_by_what_they_are() -> None:
+    hot = protocol({**NVT, "temperature_K": "each"}, temperatures_K=[1100, 1900.5])
+    found = cases(hot, Profile.QUICK, ["a", "b"], seed=3, replicas=None)
+    assert [case.name for case in found] == ["a-1100K", "a-1900.5K", "b-1100K", "b-1900.5K"]
+    assert len({case.seed for case in found}) == 4
+    assert [case.segments[0].time_step_fs for case in found[:2]] == [2.0, 1.0]
+    assert run_module.STORE == "frames.zarr"

@@ -1,0 +1,51 @@
+"""Any potential as an ASE calculator: one call gives energy, forces and stress."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+
+from zifbench.frames import Frames
+from zifbench.potentials.core import Potential, compute
+
+_VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
+
+
+class PotentialCalculator(Calculator):  # type: ignore[misc]
+    """A loaded potential in ASE's clothes.
+
+    Args:
+        potential: Any potential.
+    """
+
+    implemented_properties = ("energy", "free_energy", "forces", "stress")
+
+    def __init__(self, potential: Potential) -> None:
+        super().__init__()
+        self._potential = potential
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Any = ("energy",),
+        system_changes: Any = all_changes,
+    ) -> None:
+        """See ASE; everything is computed at once, whatever was asked for."""
+        super().calculate(atoms, properties, system_changes)
+        system = self.atoms
+        frame = Frames(
+            numbers=system.numbers,
+            masses=system.get_masses(),
+            pbc=system.pbc,
+            positions=system.positions[None],
+            cell=system.cell.array[None],
+            source="the simulation",
+        )
+        found = compute(self._potential, frame)
+        energy = float(found.energy[0])
+        self.results = {"energy": energy, "free_energy": energy, "forces": found.forces[0]}
+        if found.stress is not None:
+            self.results["stress"] = np.ascontiguousarray(found.stress[0][_VOIGT])

@@ -1,0 +1,113 @@
+"""Equations of motion, one line an ensemble: ASE's integrators, and what of them is state.
+
+Positions, momenta and cell are the atoms'. What thermostat and barostat remember lies in private
+attributes of ASE's classes; they are named here and nowhere else, and a test compares a resumed
+run with an uninterrupted one bit for bit.
+
+Nosé–Hoover chains of ASE count 3N degrees of freedom. The centre of mass is at rest here, so the
+target is lowered by (N − 1)/N; 3N − 3 degrees of freedom then hold ½ k_B T each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+from ase.md.nose_hoover_chain import MTKNPT, NoseHooverChainNVT
+from ase.md.verlet import VelocityVerlet
+
+from zifbench.dynamics.plan import Segment
+from zifbench.dynamics.protocol import Ensemble
+from zifbench.frames import FloatArray
+from zifbench.units import EV_PER_A3_IN_GPA
+
+_THERMOSTAT = ("_thermostat._eta", "_thermostat._p_eta")
+_BAROSTAT = ("_p_g", "_barostat._xi", "_barostat._p_xi")
+
+
+@dataclass(frozen=True)
+class Damping:
+    """Damping times of thermostat and barostat in fs."""
+
+    thermostat_fs: float
+    barostat_fs: float
+
+
+@dataclass(frozen=True)
+class Kind:
+    """An ensemble: how to make its integrator, and the attributes that are its state."""
+
+    make: Callable[[Atoms, Segment, Damping], Any]
+    state: tuple[str, ...]
+
+
+def _nve(atoms: Atoms, segment: Segment, damping: Damping) -> Any:
+    return VelocityVerlet(atoms, timestep=segment.time_step_fs * units.fs)
+
+
+def _nvt(atoms: Atoms, segment: Segment, damping: Damping) -> Any:
+    return NoseHooverChainNVT(
+        atoms,
+        timestep=segment.time_step_fs * units.fs,
+        temperature_K=segment.target_K(0),
+        tdamp=damping.thermostat_fs * units.fs,
+    )
+
+
+def _npt(atoms: Atoms, segment: Segment, damping: Damping) -> Any:
+    return MTKNPT(
+        atoms,
+        timestep=segment.time_step_fs * units.fs,
+        temperature_K=segment.target_K(0),
+        pressure_au=segment.pressure_GPa / EV_PER_A3_IN_GPA,
+        tdamp=damping.thermostat_fs * units.fs,
+        pdamp=damping.barostat_fs * units.fs,
+    )
+
+
+def _none(atoms: Atoms, segment: Segment, damping: Damping) -> Any:
+    return None
+
+
+KINDS: Mapping[Ensemble, Kind] = {
+    Ensemble.MINIMISE: Kind(_none, ()),
+    Ensemble.NVE: Kind(_nve, ()),
+    Ensemble.NVT: Kind(_nvt, _THERMOSTAT),
+    Ensemble.NPT: Kind(_npt, (*_THERMOSTAT, *_BAROSTAT)),
+}
+
+
+def set_target(integrator: Any, temperature_K: float) -> None:
+    """Turn the thermostat to another temperature; its masses follow, its momenta stay."""
+    thermostat = integrator._thermostat
+    n_atoms = len(integrator.atoms)
+    kT = units.kB * temperature_K * (n_atoms - 1) / n_atoms
+    thermostat._kT = kT
+    thermostat._Q[:] = kT * thermostat._tdamp**2
+    thermostat._Q[0] *= 3 * n_atoms
+
+
+def stretch(integrator: Any, cell: FloatArray, factor: float) -> None:
+    """Set the cell and move atoms with it; velocities stay, as they do in a deforming box."""
+    integrator._q *= factor
+    integrator.atoms.set_cell(cell, scale_atoms=False)
+    integrator.atoms.set_positions(integrator._q)
+
+
+def saved(integrator: Any, ensemble: Ensemble) -> dict[str, FloatArray]:
+    """What thermostat and barostat remember."""
+    return {name: np.array(_find(integrator, name)) for name in KINDS[ensemble].state}
+
+
+def restore(integrator: Any, ensemble: Ensemble, state: Mapping[str, FloatArray]) -> None:
+    """Put back what `saved` gave."""
+    for name in KINDS[ensemble].state:
+        _find(integrator, name)[:] = state[name]
+
+
+def _find(integrator: Any, name: str) -> Any:
+    return reduce(getattr, name.split("."), integrator)

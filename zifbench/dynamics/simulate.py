@@ -1,0 +1,55 @@
+"""From names to a run: protocol, model, structures, checked against each other before any step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from zifbench.dynamics.calculator import PotentialCalculator
+from zifbench.dynamics.protocol import load_protocol
+from zifbench.dynamics.run import Outcome, run_protocol
+from zifbench.dynamics.starts import read_starts
+from zifbench.frames import Frames
+from zifbench.potentials.core import check_applicable
+from zifbench.potentials.loading import load_potential
+from zifbench.profiles import Profile
+from zifbench.progress import Progress, no_progress
+
+
+def simulate(
+    protocol: str,
+    model: str,
+    out: Path,
+    *,
+    profile: Profile,
+    starts: Sequence[str] = (),
+    replicas: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    trust: bool = False,
+    checkpoint_s: float = 60.0,
+    progress: Progress = no_progress,
+) -> list[Outcome]:
+    """Run a protocol with a model, or go on with it; see `run.run_protocol`.
+
+    Raises:
+        ZifbenchError: anything that is wrong with the input, before any step.
+    """
+    what = load_protocol(protocol)
+    structures = read_starts(starts or (what.start,), what.supercell)
+    potential = load_potential(model, device=device, trust=trust)
+    for name, atoms in structures.items():
+        check_applicable(potential.card, Frames.from_ase(atoms, source=name))
+    card = potential.card
+    return run_protocol(
+        what,
+        PotentialCalculator(potential),
+        structures,
+        out,
+        profile=profile,
+        model={"model": card.name, "model_sha256": card.sha256},
+        seed=seed,
+        replicas=replicas,
+        checkpoint_s=checkpoint_s,
+        progress=progress,
+    )
