@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -85,6 +86,14 @@ def test_supercell_of_the_crystal() -> None:
     angles = bond_angle_distribution(supercell(crystal()))
     assert angles.n_angles == 8 * 96
     assert angles.mean_deg == pytest.approx(109.24, abs=0.005)
+
+
+def test_an_atom_on_its_neighbour_makes_no_angle(zif4) -> None:
+    positions = zif4.positions.copy()
+    zinc, nitrogen = (np.flatnonzero(zif4.numbers == z)[0] for z in (30, 7))
+    positions[1, nitrogen] = positions[1, zinc]
+    found = bond_angle_distribution(dataclasses.replace(zif4, positions=positions))
+    assert np.isfinite(found.mean_deg)
 
 
 def test_bad_input() -> None:

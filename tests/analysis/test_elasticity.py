@@ -165,6 +165,15 @@ def test_hill_estimate_and_volume_estimate_have_honest_errors() -> None:
     assert 0.89 <= np.mean([v.low <= k <= v.high for v in volumes]) <= 0.99
 
 
+def test_a_resample_without_motion_takes_the_error_and_not_the_estimate() -> None:
+    """The cell stands still for a while: some resamples hold nothing but that."""
+    moving = ensemble(KNOWN, ORTHORHOMBIC, 64)
+    cells = np.concatenate([np.tile(moving[:1], (576, 1, 1)), moving])
+    found = hill_estimate(cells, temperature_K=T, seed=0, n_resamples=300)
+    assert np.isfinite(found.estimate).all()
+    assert not found.reliable
+
+
 def test_convergence_ends_at_the_whole_run_with_shrinking_errors() -> None:
     cells = ensemble(KNOWN, ORTHORHOMBIC, 20_000)
     track = stiffness_convergence(cells, temperature_K=T, seed=0, n_points=8, n_resamples=100)

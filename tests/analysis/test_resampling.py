@@ -132,6 +132,14 @@ def test_too_short_a_run_is_marked() -> None:
     assert not bootstrap_mean(ar1(tau=40.0, n_frames=900, n_series=1, seed=0)[0], seed=0).reliable
 
 
+def test_a_run_that_cannot_tell_its_times_is_not_reliable() -> None:
+    """Six autocorrelation times of an AR(1) process: most runs see a tau that is too short."""
+    runs = ar1(tau=20.0, n_frames=128, n_series=100, seed=4)
+    assert np.mean([bootstrap_mean(run, seed=0, n_resamples=20).reliable for run in runs]) < 0.05
+    runs = ar1(tau=0.0, n_frames=128, n_series=100, seed=4)
+    assert np.mean([bootstrap_mean(run, seed=0, n_resamples=20).reliable for run in runs]) > 0.9
+
+
 def test_slowest_tau_sees_the_motion_behind_the_counting_noise() -> None:
     slow = ar1(tau=20.0, n_frames=8000, n_series=1, seed=0)
     noise = ar1(tau=0.0, n_frames=8000, n_series=50, seed=1)

@@ -13,7 +13,7 @@ from zifbench.analysis.observables import OBSERVABLES
 from zifbench.analysis.observation import Observable, Observation, Series, Settings
 from zifbench.analysis.runs import Run, RunObservation
 from zifbench.analysis.runs import observe as observe_all
-from zifbench.errors import NotDefinedError
+from zifbench.errors import DataError, NotDefinedError
 from zifbench.frames import Frames, concatenate
 
 WARM = Settings(temperature_K=300.0)
@@ -144,8 +144,10 @@ def test_the_interval_of_files_is_that_of_independent_samples(series):
 
 def test_equal_files_have_no_scatter(zif4):
     turn = np.array([[0.6, 0.8, 0.0], [-0.8, 0.6, 0.0], [0.0, 0.0, 1.0]])
-    again = dataclasses.replace(zif4[0], cell=zif4.cell[:1] @ turn)  # equal up to rounding
-    value = observe(run_of(zif4[0], again, again), "density", WARM).values["volume"]
+    turned = [zif4.cell[:1] @ turn, zif4.cell[:1] @ turn.T]  # equal up to rounding
+    again = [dataclasses.replace(zif4[0], cell=cell) for cell in turned]
+    value = observe(run_of(zif4[0], *again), "density", WARM).values["volume"]
+    assert value.reliable is None  # where nothing scatters, nothing is known of the scatter
     assert value.interval_95 == (value.value, value.value)
     assert value.scatter == 0.0
 
@@ -271,5 +273,42 @@ def test_frames_at_several_volumes_that_are_no_scan(zif4, counts, reason):
 def test_a_cell_that_fluctuates_is_no_scan(series):
     stress = np.random.default_rng(0).normal(size=(20, 1, 1)) * np.eye(3)
     frames = dataclasses.replace(series, stress=stress)
-    with pytest.raises(NotDefinedError, match="20 volumes: the cell fluctuates"):
+    with pytest.raises(NotDefinedError, match="the cell fluctuates, which is no scan"):
         observe(run_of(frames), "equation_of_state", Settings())
+    with pytest.raises(NotDefinedError, match="the cell fluctuates, which is no scan"):
+        observe(run_of(frames[:10], frames[10:]), "equation_of_state", Settings())
+
+
+def test_several_files_at_one_volume_are_no_scan(zif4):
+    """Replicas of different length: their mean volumes differ in the last digit only."""
+    lengths = (8, 11, 18)
+    files = [
+        dataclasses.replace(
+            zif4[[0] * n],
+            source=f"{n}",
+            stress=np.random.default_rng(n).normal(size=(n, 1, 1)) * np.eye(3),
+        )
+        for n in lengths
+    ]
+    with pytest.raises(NotDefinedError, match="several files at one volume"):
+        observe(run_of(*files), "equation_of_state", Settings())
+
+
+def test_copies_are_no_independent_samples(series):
+    with pytest.raises(DataError, match="run: shaken and copy hold the same frames"):
+        observe(run_of(series, dataclasses.replace(series, source="copy")), "density", WARM)
+
+
+def test_files_that_are_not_samples_of_one_thing_are_doubtful(zif4):
+    double = Frames.from_ase(zif4[0].to_ase()[0].repeat((2, 1, 1)))
+    turned = dataclasses.replace(zif4[1], source="b")
+    value = observe(run_of(zif4[0], turned, double), "density", WARM).values["volume"]
+    assert value.reliable is False
+    assert value.note == "mean over files of different composition"
+
+
+def test_the_temperature_of_the_files_goes_before_the_one_given(series):
+    run = Run("run", (MemorySource((series,), temperature_K=600.0),))
+    lines = {"density": OBSERVABLES["density"]}
+    assert observe_all(run, lines, WARM).temperature_K == 600.0
+    assert observe_all(run_of(series), lines, WARM).temperature_K == 300.0

@@ -133,9 +133,11 @@ class AngleHistogram:
 
 @jit
 def add_angle(u: FloatArray, v: FloatArray, counts: IntArray, sums: FloatArray) -> None:
-    """Add the angle between two vectors to a histogram and to Σθ, Σθ²."""
+    """Add the angle between two vectors to a histogram and to Σθ, Σθ²; none for a zero vector."""
     dot = u[0] * v[0] + u[1] * v[1] + u[2] * v[2]
     norms = (u[0] ** 2 + u[1] ** 2 + u[2] ** 2) * (v[0] ** 2 + v[1] ** 2 + v[2] ** 2)
+    if norms == 0.0:
+        return  # one atom lies on the other: no direction, no angle
     theta = np.degrees(np.arccos(max(-1.0, min(1.0, dot / np.sqrt(norms)))))
     counts[min(int(theta / 180.0 * len(counts)), len(counts) - 1)] += 1
     sums[0] += theta

@@ -108,10 +108,10 @@ def combine(
     found = Combined()
     found.gaps.update(dict.fromkeys(gap for row in rows for gap in row.gaps))
     for key, series in _common([row.series for row in rows], found).items():
-        found.series[key] = series
         with _gap_in(found, series[0].title):
             value = _mean_of_series(series, names, settings)
             found.values[key] = _with_run_length(value, series, names)
+            found.series[key] = series
     for key, scalars in _common([row.scalars for row in rows], found).items():
         with _gap_in(found, scalars[0].title):
             found.values[key] = _mean_of_scalars(scalars, names, settings)
@@ -165,7 +165,8 @@ def _mean_of_series(rows: Sequence[Series], names: Sequence[str], settings: Sett
         return Value(title, unit, mean, None, scatter, n, "frames")
     found = mean_estimate(values)
     interval = (found.low, found.high)
-    return Value(title, unit, mean, interval, scatter, n, "frames", found.reliable)
+    reliable = found.reliable if found.low < found.high else None  # no scatter was seen yet
+    return Value(title, unit, mean, interval, scatter, n, "frames", reliable)
 
 
 def _with_run_length(value: Value, rows: Sequence[Series], names: Sequence[str]) -> Value:
@@ -191,18 +192,20 @@ def _with_run_length(value: Value, rows: Sequence[Series], names: Sequence[str])
 
 def _mean_of_scalars(rows: Sequence[Scalar], names: Sequence[str], settings: Settings) -> Value:
     one = rows[0]
-    if len(rows) == 1:
-        return Value(
-            one.title, one.unit, one.value, one.interval_95, None, 1, "runs", one.reliable, one.note
-        )
     values = np.array([row.value for row in rows])
     if not np.isfinite(values).all():
         raise NotDefinedError(f"no number in {names[int(np.argmin(np.isfinite(values)))]}")
-    value = _mean_of_files(one.title, one.unit, values, settings)
-    doubtful = any(row.reliable is False for row in rows)
-    return replace(
-        value, reliable=value.reliable and not doubtful, note=_joined([r.note for r in rows], names)
-    )
+    value = Value(one.title, one.unit, one.value, one.interval_95, None, 1, "runs", one.reliable)
+    if len(rows) > 1:
+        value = _mean_of_files(one.title, one.unit, values, settings)
+        if any(row.reliable is False for row in rows):
+            value = replace(value, reliable=False)
+    if value.interval_95 is None or not np.isfinite(value.interval_95).all():
+        value = replace(value, interval_95=None, reliable=None)
+    note = _joined([row.note for row in rows], names)
+    if one.verdict is not None:
+        note = one.verdict(value.value, value.interval_95)
+    return replace(value, note=note)
 
 
 def _joined(notes: Sequence[str | None], names: Sequence[str]) -> str | None:
@@ -216,7 +219,7 @@ def _mean_of_files(title: str, unit: str, values: FloatArray, settings: Settings
     n, enough = len(values), len(values) >= _MIN_FILES
     if np.ptp(values) <= _ROUNDING * np.abs(values).max():
         one = float(values[0])
-        return Value(title, unit, one, (one, one), 0.0, n, "files", enough)
+        return Value(title, unit, one, (one, one), 0.0, n, "files")  # no scatter was seen yet
     ends = bootstrap_interval(
         lambda weights: (weights @ values / weights.sum(axis=1))[:, None], n, seed=settings.seed
     )
@@ -259,7 +262,12 @@ def _add_curve(
         if estimate is not None and np.isfinite(estimate.low[n + k]):
             reach_k = float(estimate.high[n + k] - estimate.estimate[n + k])
             ends = (value - reach_k, value + reach_k)
-        reliable = None if estimate is None or ends is None else estimate.reliable
+        if not np.isfinite(value):
+            found.gaps[f"{reading.title}: no number"] = None
+            continue
+        reliable = None
+        if estimate is not None and ends is not None:  # three files bear an interval of their mean
+            reliable = estimate.reliable if len(curves) == 1 else len(curves) >= _MIN_FILES
         found.values[name] = Value(
             reading.title, reading.unit, value, ends, None, n_samples, n_of, reliable
         )

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zifbench.analysis.moduli import born_stability, hill_average
-from zifbench.analysis.resampling import BootstrapEstimate, bootstrap_mean
+from zifbench.analysis.resampling import BootstrapEstimate, Statistic, bootstrap_mean
 from zifbench.analysis.timeseries import as_series
 from zifbench.errors import DataError, NotDefinedError
 from zifbench.frames import FloatArray, IntArray
@@ -24,6 +24,7 @@ from zifbench.units import BOLTZMANN_EV_PER_K, EV_PER_A3_IN_GPA
 
 _VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 _UPPER = np.triu_indices(6)
+MAX_SCAN_VOLUMES = 12  # more are a cell that fluctuates, and no scan
 _MIN_FRAMES = 64  # a 6 × 6 covariance and eight blocks of it
 # Smallest to largest eigenvalue of the strain covariance below which a strain is frozen.
 _FROZEN = 1.0e-10
@@ -101,7 +102,7 @@ def stiffness_estimate(
     """Elastic constants with errors from blocks of frames; see `stiffness_GPa`."""
     return bootstrap_mean(
         _moments(cells, temperature_K),
-        transform=lambda mean: _stiffness(mean, temperature_K),
+        transform=_or_nan(lambda mean: _stiffness(mean, temperature_K), (6, 6)),
         seed=seed,
         n_resamples=n_resamples,
     )
@@ -117,7 +118,8 @@ def hill_estimate(
         return [hill.bulk_GPa, hill.young_GPa, hill.shear_GPa, hill.poisson]
 
     moments = _moments(cells, temperature_K)
-    return bootstrap_mean(moments, transform=moduli, seed=seed, n_resamples=n_resamples)
+    transform = _or_nan(moduli, (4,))
+    return bootstrap_mean(moments, transform=transform, seed=seed, n_resamples=n_resamples)
 
 
 def stability_estimate(
@@ -130,12 +132,24 @@ def stability_estimate(
     """
     return bootstrap_mean(
         _moments(cells, temperature_K),
-        transform=lambda mean: float(
-            born_stability(_stiffness(mean, temperature_K)).eigenvalues_GPa[0]
+        transform=_or_nan(
+            lambda mean: born_stability(_stiffness(mean, temperature_K)).eigenvalues_GPa[0], ()
         ),
         seed=seed,
         n_resamples=n_resamples,
     )
+
+
+def _or_nan(statistic: Statistic, shape: tuple[int, ...]) -> Statistic:
+    """NaN where the strains of a resample do not fluctuate: no error there, not no estimate."""
+
+    def found(mean: FloatArray) -> FloatArray:
+        try:
+            return np.asarray(statistic(mean), dtype=float)
+        except (NotDefinedError, np.linalg.LinAlgError):
+            return np.full(shape, np.nan)
+
+    return found
 
 
 def bulk_modulus_from_volumes_GPa(volume_A3: npt.ArrayLike, *, temperature_K: float) -> float:
@@ -150,6 +164,24 @@ def bulk_modulus_from_volumes_GPa(volume_A3: npt.ArrayLike, *, temperature_K: fl
         DataError: a value that is not finite, a temperature that is not positive.
     """
     return _bulk_modulus(_volume_moments(volume_A3, temperature_K).mean(0), temperature_K)
+
+
+def distinct_volumes(volume_A3: FloatArray) -> FloatArray:
+    """The volumes that occur, apart from rounding, rising."""
+    return np.unique(np.round(volume_A3 / volume_A3.mean(), 6)) * float(volume_A3.mean())
+
+
+def check_fluctuates(volume_A3: FloatArray) -> None:
+    """Refuse the few volumes of a scan, whose scatter says nothing about the material.
+
+    Raises:
+        NotDefinedError: several volumes, but at most `MAX_SCAN_VOLUMES`.
+    """
+    n = len(distinct_volumes(volume_A3))
+    if 1 < n <= MAX_SCAN_VOLUMES:
+        raise NotDefinedError(
+            f"{n} volumes only: a scan, or a cell that was changed by hand, and no fluctuation"
+        )
 
 
 def bulk_modulus_from_volumes_estimate(

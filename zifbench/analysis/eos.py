@@ -112,8 +112,8 @@ def fit_birch_murnaghan(
         max_points: See `points_around_zero_pressure`.
 
     Raises:
-        NotDefinedError: zero pressure not enclosed, fewer than three points, or a pressure that
-            rises with volume.
+        NotDefinedError: zero pressure not enclosed, fewer than three points, a pressure that
+            rises with volume, or no curve that fits.
         DataError: arrays that do not fit, values that are not finite, an error that is not
             positive.
     """
@@ -121,16 +121,25 @@ def fit_birch_murnaghan(
     volume, pressure = (np.asarray(x, dtype=float)[rows] for x in (volume_A3, pressure_GPa))
     sigma = _errors(pressure_error_GPa, np.asarray(volume_A3).shape)
     sigma = None if sigma is None else sigma[rows]
-    parameters, covariance = scipy.optimize.curve_fit(
-        lambda v, k, v0: birch_murnaghan_pressure_GPa(
-            v, bulk_modulus_GPa=k, equilibrium_volume_A3=v0
-        ),
-        volume,
-        pressure,
-        p0=_first_guess(volume, pressure),
-        sigma=sigma,
-        absolute_sigma=sigma is not None,
-    )
+    try:
+        parameters, covariance = scipy.optimize.curve_fit(
+            lambda v, k, v0: birch_murnaghan_pressure_GPa(
+                v, bulk_modulus_GPa=k, equilibrium_volume_A3=v0
+            ),
+            volume,
+            pressure,
+            p0=_first_guess(volume, pressure),
+            sigma=sigma,
+            absolute_sigma=sigma is not None,
+        )
+    except RuntimeError as error:
+        raise NotDefinedError("equation of state: no curve fits these pressures") from error
+    width = np.ptp(volume)
+    if not volume.min() - width < parameters[1] < volume.max() + width:
+        raise NotDefinedError(
+            f"equation of state: the fit is at rest at {parameters[1]:.4g} Å³, far from the "
+            f"volumes {volume.min():.4g} to {volume.max():.4g} Å³"
+        )
     return _result(parameters, covariance, rows, volume, pressure, sigma, mass_amu)
 
 

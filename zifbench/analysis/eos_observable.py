@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import scipy.stats
 
+from zifbench.analysis.elasticity import MAX_SCAN_VOLUMES, distinct_volumes
 from zifbench.analysis.eos import (
     EquationOfState,
     birch_murnaghan_pressure_GPa,
     fit_birch_murnaghan,
+    points_around_zero_pressure,
 )
 from zifbench.analysis.observation import Curve, Observation, Scalar, Settings, check_alike
 from zifbench.analysis.timeseries import (
@@ -22,7 +26,10 @@ from zifbench.errors import NotDefinedError
 from zifbench.frames import FloatArray
 from zifbench.units import AMU_PER_A3_IN_G_PER_CM3
 
-_MAX_VOLUMES = 12  # of one file; more are a cell that fluctuates, and no scan
+_FLUCTUATES = (
+    "the cell fluctuates, which is no scan; P(V) wants runs at fixed volumes, as NAME=FILE,FILE…"
+)
+_MISFIT = 0.99  # share of scans whose χ² is below, were the curve right
 
 
 def equation_of_state(
@@ -31,18 +38,20 @@ def equation_of_state(
     """Birch–Murnaghan fit of P(V): one volume a file, or the few volumes of one file."""
     points = _points(files)
     volumes, means = (np.array([values[k].mean() for values in points]) for k in (0, 1))
-    estimates = _estimates([pressures for _, pressures in points])
+    rows = points_around_zero_pressure(volumes, means)
+    estimates = _estimates([points[row][1] for row in rows])
     errors = np.array([found.standard_error for found in estimates]) if estimates else None
     mass = _mass_amu(files)
-    fit = fit_birch_murnaghan(volumes, means, mass_amu=mass, pressure_error_GPa=errors)
-    # Degrees of freedom: those of the least known pressure, or of the residuals of the points.
-    free = min((found.n_blocks - 1 for found in estimates), default=len(fit.points) - 2)
-    spread = student_quantile(free, 0.95)
-    reliable = all(estimates[row].reliable for row in fit.points) if estimates else None
+    fit = fit_birch_murnaghan(volumes[rows], means[rows], mass_amu=mass, pressure_error_GPa=errors)
+    judged = _judge(fit, estimates)
     potential = "potential part" in files[0]["pressure"].series["pressure"].title
-    note = "potential pressure only: no temperature was given" if potential else None
+    notes = ["potential pressure only: no temperature was given"] if potential else []
+    notes += [judged.note] if judged.note else []
     scalars = {
-        key: Scalar(title, unit, value, _within(value, error, spread), reliable, note)
+        key: Scalar(
+            title, unit, value, _within(value, error, judged.spread), judged.reliable,
+            "; ".join(notes) or None,
+        )
         for key, title, unit, value, error in (
             ("bulk_modulus_eos", "Bulk modulus K, P(V)", "GPa",
              fit.bulk_modulus_GPa, fit.bulk_modulus_error_GPa),
@@ -50,7 +59,32 @@ def equation_of_state(
              fit.density_g_cm3, fit.density_error_g_cm3),
         )
     }  # fmt: skip
-    return Observation(curves=_curves(volumes, means, estimates, fit), scalars=scalars)
+    whole = _estimates([pressures for _, pressures in points])
+    return Observation(curves=_curves(volumes, means, whole, fit), scalars=scalars)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Half width of the intervals in standard errors, and whether they hold."""
+
+    spread: float
+    reliable: bool | None
+    note: str | None = None
+
+
+def _judge(fit: EquationOfState, estimates: Sequence[MeanEstimate]) -> _Judged:
+    free = len(fit.points) - 2
+    if not estimates:  # errors from the residuals of the points
+        return _Judged(student_quantile(free, 0.95), None)
+    if fit.chi_squared > float(scipy.stats.chi2.ppf(_MISFIT, free)):
+        spread = student_quantile(free, 0.95) * float(np.sqrt(fit.chi_squared / free))
+        note = (
+            f"the points miss the curve by more than their errors (χ² {fit.chi_squared:.0f} for "
+            f"{free} degrees of freedom)"
+        )
+        return _Judged(spread, False, note)
+    least = min(found.n_blocks for found in estimates) - 1  # of the least known pressure
+    return _Judged(student_quantile(least, 0.95), all(found.reliable for found in estimates))
 
 
 def _estimates(pressures: Sequence[FloatArray]) -> list[MeanEstimate]:
@@ -110,22 +144,30 @@ def _points(files: Sequence[Mapping[str, Observation]]) -> list[tuple[FloatArray
             files[0]["pressure"].series["pressure"], file["pressure"].series["pressure"], "files"
         )
     if len(rows) > 1:
-        return rows
+        return _checked_volumes(rows)
     volumes, pressures = rows[0]
-    distinct, which, counts = np.unique(
-        np.round(volumes, 6), return_inverse=True, return_counts=True
-    )
-    if len(distinct) > _MAX_VOLUMES:
-        raise NotDefinedError(
-            f"one file with {len(distinct)} volumes: the cell fluctuates, which is no scan; P(V) "
-            "wants runs at fixed volumes, as NAME=FILE,FILE…"
-        )
+    if len(distinct_volumes(volumes)) > MAX_SCAN_VOLUMES:
+        raise NotDefinedError(_FLUCTUATES)
+    shares = np.round(volumes / volumes.mean(), 6)
+    distinct, which, counts = np.unique(shares, return_inverse=True, return_counts=True)
     if np.ptp(counts):
         raise NotDefinedError(
             f"one file with {counts.min()} to {counts.max()} frames at its volumes: no scan; P(V) "
             "wants as many at each, or runs at fixed volumes as NAME=FILE,FILE…"
         )
     return [(volumes[which == k], pressures[which == k]) for k in range(len(distinct))]
+
+
+def _checked_volumes(
+    rows: list[tuple[FloatArray, FloatArray]],
+) -> list[tuple[FloatArray, FloatArray]]:
+    """Files at one volume each, all different."""
+    if any(len(distinct_volumes(volumes)) > 1 for volumes, _ in rows):
+        raise NotDefinedError(_FLUCTUATES)
+    means = np.array([volumes.mean() for volumes, _ in rows])
+    if len(distinct_volumes(means)) < len(rows):
+        raise NotDefinedError("several files at one volume; P(V) wants each volume once: no scan")
+    return rows
 
 
 def _within(value: float, error: float, spread: float) -> tuple[float, float] | None:

@@ -34,7 +34,8 @@ def linker_angle_distribution(
         NotDefinedError: no Zn, no imidazolate, or no linker between two Zn in any frame.
     """
     histogram = AngleHistogram(bin_width_deg=bin_width_deg)
-    for graph, positions, cell in placed_graphs(frames, break_A=break_A):
+    graphs = placed_graphs(frames, break_A=break_A, may_be_empty=may_be_empty)
+    for graph, positions, cell in graphs:
         centroids, _ = _place(positions, cell, graph.linkers, graph.offsets)
         images = centroids[graph.edges[:, 1]] + graph.shifts @ cell
         arms = positions[graph.zinc[graph.edges[:, 0]]] - images

@@ -88,9 +88,12 @@ def zif_graphs(frames: FrameStream, *, break_A: float = BREAK_A) -> Iterator[Zif
 
 
 def placed_graphs(
-    frames: FrameStream, *, break_A: float = BREAK_A
+    frames: FrameStream, *, break_A: float = BREAK_A, may_be_empty: bool = False
 ) -> Iterator[tuple[ZifGraph, FloatArray, FloatArray]]:
-    """Each graph of `zif_graphs` with the positions and the cell of its frame."""
+    """Each graph of `zif_graphs` with the positions and the cell of its frame.
+
+    With `may_be_empty`, a frame without an intact linker gives a graph without one.
+    """
     for chunk in checked_chunks(frames, species=("Zn", "C", "N")):
         unit = UnitSearch(chunk, break_A=break_A)
         zinc = np.flatnonzero(unit.types == 3)
@@ -98,7 +101,7 @@ def placed_graphs(
             rings, offsets, edges, shifts = _graph(
                 unit.positions[row], unit.cell[row], unit.inverse[row], unit.types, unit.table
             )
-            if not len(rings):
+            if not len(rings) and not may_be_empty:
                 raise NotDefinedError(
                     f"no imidazolate recognised in {chunk.where(row)}; the Zn–Im graph needs one"
                 )

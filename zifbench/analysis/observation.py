@@ -133,7 +133,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class Scalar:
-    """One number of a whole trajectory, with the interval that its own estimator gives."""
+    """One number of a whole trajectory, with the interval that its own estimator gives.
+
+    Attributes:
+        title: What it is.
+        unit: Its unit.
+        value: The number.
+        interval_95: Its interval.
+        reliable: Whether the interval holds.
+        note: Anything a reader must know.
+        verdict: Makes the note from the final number and interval, where it is about these.
+    """
 
     title: str
     unit: str
@@ -141,6 +151,7 @@ class Scalar:
     interval_95: tuple[float, float] | None = None
     reliable: bool | None = None
     note: str | None = None
+    verdict: Callable[[float, tuple[float, float] | None], str | None] | None = None
 
 
 @dataclass(frozen=True)

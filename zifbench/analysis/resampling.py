@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -25,6 +25,7 @@ from zifbench.analysis.timeseries import (
     BLOCK_FACTOR,
     MAX_BLOCKS,
     MIN_BLOCKS,
+    AutocorrelationTime,
     as_series,
     autocorrelation_time,
     student_quantile,
@@ -59,7 +60,8 @@ class BootstrapEstimate:
         samples: The observable of each resample, shape (n_resamples, …), not corrected.
         n_units: Blocks, or replicas, behind the error.
         block_length: Frames a block; 0 where replicas were drawn.
-        reliable: Whether there are at least 8 units, of ten autocorrelation times each.
+        reliable: Whether there are at least 8 units, of ten autocorrelation times each, and the
+            runs are long enough to tell those times.
     """
 
     estimate: FloatArray
@@ -92,17 +94,26 @@ def slowest_tau(replicas: npt.ArrayLike | Sequence[npt.ArrayLike]) -> float:
     motion behind counting noise. 1/2 for an observable that never changes. The replica with the
     longest time counts.
     """
-    return max(_slowest_tau(run) for run in as_replicas(replicas))
+    return _slowest(as_replicas(replicas))[0]
 
 
-def _slowest_tau(run: FloatArray) -> float:
+def _slowest(runs: Sequence[FloatArray]) -> tuple[float, bool]:
+    """`slowest_tau`, and whether every run is long enough to tell its times."""
+    times = [time for run in runs for time in _slow_times(run)]
+    if not times:
+        return 0.5, True
+    return max(time.tau for time in times), all(time.reliable for time in times)
+
+
+def _slow_times(run: FloatArray) -> list[AutocorrelationTime]:
+    """Autocorrelation times of the leading motions; none for what never changes."""
     flat = run.reshape(len(run), -1)
     if not np.ptp(flat, axis=0).any():
-        return 0.5
+        return []
     deviation = flat - flat.mean(0)
     if flat.shape[1] > 1:
         deviation = _slow_motions(deviation)
-    return max(autocorrelation_time(x).tau for x in deviation.T)
+    return [autocorrelation_time(x) for x in deviation.T]
 
 
 def _slow_motions(deviation: FloatArray) -> FloatArray:
@@ -260,10 +271,11 @@ def _plan(runs: Sequence[FloatArray], level: Level, block_length: int | None) ->
                 "the shortest run"
             )
         return _frame_plan(runs, block_length, unseen=1.0, wanted=block_length)
-    tau = slowest_tau(runs)
+    tau, known = _slowest(runs)
     wanted = math.ceil(BLOCK_FACTOR * tau)
     length = _automatic_length(runs, wanted)
-    return _frame_plan(runs, length, unseen=unseen_by_blocks(tau, length), wanted=wanted)
+    found = _frame_plan(runs, length, unseen=unseen_by_blocks(tau, length), wanted=wanted)
+    return replace(found, reliable=found.reliable and known)
 
 
 def _frame_plan(runs: Sequence[FloatArray], length: int, *, unseen: float, wanted: int) -> _Plan:

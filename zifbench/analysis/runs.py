@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from zifbench.analysis.combine import CurveEstimate, Value, combine
 from zifbench.analysis.meters import Advance, Axis, FileResult, FrameSource, measure
 from zifbench.analysis.observation import Observable, Observation, Scope, Series, Settings
-from zifbench.errors import NotDefinedError, ZifbenchError
+from zifbench.errors import DataError, NotDefinedError, ZifbenchError
 
 
 @dataclass(frozen=True)
@@ -94,18 +94,19 @@ def observe(
         advance: Told how many frames were done.
 
     Raises:
-        DataError: a file cannot be read to its end.
+        DataError: a file cannot be read to its end, or two files hold the same frames.
     """
-    if settings.temperature_K is None:
+    if run.temperature_K is not None:  # what the files say themselves goes before
         settings = replace(settings, temperature_K=run.temperature_K)
     results = [measure(file, chosen, settings, advance=advance) for file in run.files]
+    _check_different(run, results)
     axes = tuple(result.axis for result in results)
     found: dict[str, RunObservation] = {}
     failed: dict[str, str] = {}
     for name, line in chosen.items():
         try:
             rows = _rows(name, line, results, settings)
-            found[name] = _put_together(run, rows, axes, settings)
+            found[name] = _with_doubts(_put_together(run, rows, axes, settings), run, results)
         except ZifbenchError as error:
             failed[name] = str(error)
     return RunResult(
@@ -115,6 +116,37 @@ def observe(
         tuple(sorted(frozenset().union(*(result.formulas for result in results)))),
         settings.temperature_K,
     )
+
+
+def _check_different(run: Run, results: Sequence[FileResult]) -> None:
+    """Copies of one file are no independent samples."""
+    seen: dict[str, str] = {}
+    for file, result in zip(run.files, results, strict=True):
+        if result.digest in seen:
+            raise DataError(
+                f"{run.name}: {seen[result.digest]} and {file.name} hold the same frames, which "
+                "would count twice; leave one out"
+            )
+        seen[result.digest] = file.name
+
+
+def _with_doubts(found: RunObservation, run: Run, results: Sequence[FileResult]) -> RunObservation:
+    """Means over files that are not samples of one thing, marked as such."""
+    doubts = []
+    if len({result.formulas for result in results}) > 1:
+        doubts.append("composition")
+    if len({file.temperature_K for file in run.files} - {None}) > 1:
+        doubts.append("temperature")
+    counted = [*doubts, "length"] if len({file.n_frames for file in run.files}) > 1 else doubts
+    values = {}
+    for key, value in found.values.items():
+        reasons = counted if value.unit == "events" else doubts
+        if value.n_of == "files" and reasons:
+            note = f"mean over files of different {' and '.join(reasons)}"
+            note = f"{value.note}; {note}" if value.note else note
+            value = replace(value, reliable=False, note=note)
+        values[key] = value
+    return replace(found, values=values)
 
 
 def _rows(

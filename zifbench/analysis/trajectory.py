@@ -11,6 +11,7 @@ from zifbench.analysis.coordination import BondMeter
 from zifbench.analysis.elasticity import (
     bulk_modulus_from_volumes_estimate,
     check_convergence,
+    check_fluctuates,
     hill_estimate,
     stability_estimate,
     stiffness_convergence,
@@ -217,8 +218,7 @@ class Elasticity(_Cells):
         ends = (float(soft.low), float(soft.high))
         scalars["softest_strain"] = Scalar(
             "Smallest eigenvalue of C", "GPa", float(soft.estimate), ends, soft.reliable,
-            "stable: every strain costs energy" if ends[0] > 0.0
-            else "stability not shown: zero is within the interval",
+            verdict=_stability,
         )  # fmt: skip
         return self._with_convergence(cells, scalars)
 
@@ -246,12 +246,20 @@ class Elasticity(_Cells):
         return Observation(curves=curves, scalars=scalars)
 
 
+def _stability(value: float, ends: tuple[float, float] | None) -> str:
+    """Born's criterion in words."""
+    if ends is not None and ends[0] > 0.0:
+        return "stable: every strain costs energy"
+    return "stability not shown: zero is within the interval, or there is none"
+
+
 class VolumeFluctuations(_Cells):
     """Bulk modulus from the fluctuations of the volume, the Reuss one."""
 
     def result(self) -> Observation:
         """K = kT⟨V⟩/var(V)."""
         volume = np.abs(np.linalg.det(self._cell()))
+        check_fluctuates(volume)
         found = bulk_modulus_from_volumes_estimate(
             volume, temperature_K=self._temperature, seed=self._settings.seed
         )

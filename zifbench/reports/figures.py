@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,8 +70,9 @@ def _draw_key(
     if first.drawn_bins > 1:
         width = first.drawn_bins * float(first.x[1] - first.x[0])
         note = f", bins of {width:g} {first.x_label.rpartition(' ')[2]}"
-    title = first.panel or first.title
-    axes.set(title=title, xlabel=first.x_label, ylabel=f"{first.y_label}{note}")
+    title = first.panel or _joined(estimate.curve.title for estimate in drawn.values())
+    x_label = _joined(estimate.curve.x_label for estimate in drawn.values())
+    axes.set(title=title, xlabel=x_label, ylabel=f"{first.y_label}{note}")
     if first.x_label.startswith("time"):
         axes.locator_params(axis="x", nbins=_TIME_TICKS)
     if first.panel is None:
@@ -112,11 +113,19 @@ def draw_series(runs: Mapping[str, RunObservation], references: Collection[str])
         for name, found in runs.items():
             rows = [row.values for row in found.series.get(key, ())]
             _draw_rows(axes, rows, found.axes if label else (), colours[name], name)
-        first = next(found.series[key][0] for found in runs.values() if key in found.series)
-        axes.set(title=first.title, xlabel=label or "frame", ylabel=first.unit)
+        drawn = [found.series[key][0] for found in runs.values() if key in found.series]
+        first = drawn[0]
+        axes.set(
+            title=_joined(one.title for one in drawn), xlabel=label or "frame", ylabel=first.unit
+        )
         axes.locator_params(axis="x", nbins=_TIME_TICKS)
     panels.legend()
     return data_url(panels.figure)
+
+
+def _joined(texts: Iterable[str]) -> str:
+    """One text where all say the same, else all of them."""
+    return " / ".join(dict.fromkeys(texts))
 
 
 def _common_label(runs: Mapping[str, RunObservation]) -> str | None:

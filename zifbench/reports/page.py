@@ -38,12 +38,13 @@ def write_analysis_page(
 
 def _rows(analysis: Analysis) -> list[dict[str, object]]:
     """A row a quantity, a number a run; what is zero in all runs stays in the JSON."""
-    table: dict[tuple[str, str], dict[str, Number]] = {}
+    table: dict[tuple[str, str, str], dict[str, Number]] = {}
     for run in analysis.runs:
-        for number in run.numbers:
-            table.setdefault((number.observable, number.quantity), {})[run.name] = number
+        for number in run.numbers:  # what goes by another title is another quantity
+            key = (number.observable, number.quantity, number.title)
+            table.setdefault(key, {})[run.name] = number
     rows: list[dict[str, object]] = []
-    for (_, quantity), numbers in table.items():
+    for (_, quantity, _), numbers in table.items():
         first = next(iter(numbers.values()))
         sized = quantity.startswith("rings_")
         if sized and not any(number.value for number in numbers.values()):
