@@ -235,6 +235,14 @@ REFUSED = {
     "atoms": (other_atoms, "has other numbers than trajectory 'a'"),
     "no forces": (lambda f: replace(f, forces=None), "has no forces, which trajectory 'a'"),
     "no label": (lambda f: replace(f, labels={}), "has no label 'name'"),
+    "another field": (
+        lambda f: replace(f, velocities=f.positions * 0.01, step=np.arange(4)),
+        "has velocities, step, which trajectory 'a' .* does not store; write it as",
+    ),
+    "another label": (
+        lambda f: replace(f, labels={**f.labels, "scf_steps": ("1",) * 4}),
+        "has label 'scf_steps', which trajectory 'a'",
+    ),
     "bytes": (
         lambda f: replace(f, labels={**f.labels, "phase": ("a", "\udcff", "b", "c")}),
         r"label 'phase' is no valid text in frame 1 \(f1\)",
@@ -261,6 +269,16 @@ def test_refused_frames_leave_the_trajectory_as_it_was(tmp_path, make_frames, ca
         concatenate([frames, frames]),
         open_store(tmp_path / "s").trajectories["a"].read(slice(None)),
     )
+
+
+def test_fields_that_were_not_chosen_are_left_out(tmp_path, make_frames):
+    frames = make_frames(4)
+    for _ in range(2):  # made, then opened again
+        with StoreWriter(tmp_path / "s") as store:
+            store.trajectory("a", frames, fields=["energy"]).append(frames)
+    trajectory = open_store(tmp_path / "s").trajectories["a"]
+    assert len(trajectory) == 8
+    assert list(trajectory.fields) == ["positions", "cell", "energy"]
 
 
 def test_stress_may_be_missing_in_parts(tmp_path, make_frames):

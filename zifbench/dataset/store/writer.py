@@ -104,7 +104,8 @@ class StoreWriter:
         Args:
             name: Any text that is not empty.
             like: Frames that show atoms, fields and labels; they are not appended.
-            fields: What to store of `like`; default all of it.
+            fields: What to store of `like`, and of all that is appended; the other fields are left
+                out. By default all of it is stored, and frames that have more are refused.
             attributes: Thermodynamic state, level of theory, source, …; added to what is there.
             dtypes: Type on disk of some fields, instead of `FIELDS` or, with `exact`, float64.
             arrays: Arrays that belong to the whole trajectory.
@@ -122,7 +123,7 @@ class StoreWriter:
             if dtypes is None:
                 new = _with_types_of(new, old)
             _check_same(old, new, self.path)
-        writer = TrajectoryWriter(self, old or new)
+        writer = TrajectoryWriter(self, old or new, some_fields=fields is not None)
         writer.set_attributes(**(attributes or {}))
         for key, values in (arrays or {}).items():
             writer.set_array(key, values)
