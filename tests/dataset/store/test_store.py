@@ -368,6 +368,48 @@ def test_a_broken_append_is_never_committed(tmp_path, make_frames, monkeypatch):
     same(frames, open_store(tmp_path / "s").trajectories["a"].read(slice(None)))
 
 
+FOREIGN = (
+    ".zshrc.tmp",
+    "c.1",
+    "notes/zarr.json",
+    "notes/c.0.0",
+    "nvt=20300K/.draft.tmp",
+    "nvt=20300K/c.0",
+    "nvt=20300K/positions/c.9.9",
+    "nvt=20300K/positions/old/c.9.0.0",
+    "other/positions/zarr.json",  # another program's array
+    "other/positions/c.0.0.0",
+)
+
+
+def test_only_what_a_killed_writer_left_is_removed(store_path, make_frames, monkeypatch):
+    """Shards, temporary files and metadata of a trajectory that never was; other files stay."""
+    clean = all_bytes(store_path)
+
+    def killed(path, target):
+        if target.name == "commit.json":
+            raise OSError(28, "No space left on device")
+        path.rename(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.replace", killed)
+        with pytest.raises(OSError, match="No space"):
+            arrays = {"curve": np.arange(40.0)}
+            with StoreWriter(store_path) as store:
+                new = store.trajectory("new", full_frames(make_frames, 20), arrays=arrays)
+                new.append(full_frames(make_frames, 20))
+    for name in ("new/forces/.c.1.0.0.tmp", "new/.zarr.json.tmp", ".commit.next.json.tmp"):
+        (store_path / name).write_text("half")
+    assert len(all_bytes(store_path)) > len(clean) + 30
+    for name in FOREIGN:
+        (store_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (store_path / name).write_text("mine")
+    StoreWriter(store_path).close()
+    assert all_bytes(store_path).keys() == {*clean, *FOREIGN}
+    assert {name: all_bytes(store_path)[name] for name in clean} == clean
+    assert not (store_path / "new").exists()
+
+
 def test_a_reader_keeps_its_state_while_a_writer_goes_on(store_path, make_frames):
     frames = full_frames(make_frames, 37)
     before = open_store(store_path)
