@@ -90,6 +90,11 @@ class TrajectoryWriter:
         merged = merged_attributes(self._record.attributes, attributes, where)
         self._record = dataclasses.replace(self._record, attributes=merged)
 
+    def remove_attributes(self, *names: str) -> None:
+        """Take away attributes that no longer hold, with the next commit."""
+        left = {key: value for key, value in self._record.attributes.items() if key not in names}
+        self._record = dataclasses.replace(self._record, attributes=left)
+
     def set_array(self, name: str, values: npt.ArrayLike) -> None:
         """Add an array that belongs to the whole trajectory, with the next commit.
 
