@@ -160,6 +160,16 @@ def test_a_generated_run_passes_all_checks(tmp_path: Path) -> None:
     assert ratio == pytest.approx(1.0, abs=0.02)
 
 
+def test_units_of_the_input(tmp_path: Path) -> None:
+    """The temperature may name its unit; the time step is that of the frames, whatever its unit."""
+    write_run(tmp_path, plain_run(range(10)), masses=False)
+    lines = "TIMESTEP [ps] 0.5E-3\n  TEMPERATURE [K] 300\n &END MD"
+    kind = "&KIND H\n MASS 2.014101777\n&END KIND\n"
+    (tmp_path / "run.inp").write_text(INPUT.replace("&END MD", lines) + kind)
+    attributes = open_run(tmp_path, Options()).attributes
+    assert (attributes["time_step_fs"], attributes["temperature_K"]) == (0.5, 300.0)
+
+
 @pytest.mark.parametrize("kind", ["positions", "forces", "cell", "stress", "energies"])
 def test_a_cut_anywhere_in_the_last_record_loses_that_one_only(tmp_path: Path, kind: str) -> None:
     texts = plain_run(range(3), [k for k in NAMES if k != "velocities"])
@@ -322,6 +332,12 @@ def test_a_kind_is_explained_by_the_input(tmp_path: Path) -> None:
                 INPUT + "&FORCES\n UNIT eV*angstrom^-1\n &EACH\n &END EACH\n&END FORCES\n"
             ),
             r"prints forces in eV\*angstrom",
+        ),
+        (
+            lambda d: (d / "run.inp").write_text(
+                INPUT.replace("&END MD", "TEMPERATURE [au_temp] 0.00095\n &END MD")
+            ),
+            r"run\.inp: TEMPERATURE is given in \[au_temp\].*write it in K",
         ),
     ],
 )
