@@ -21,6 +21,7 @@ from tests.dataset.ingest.md_text import (
     write_run,
 )
 from zifbench.dataset.ingest.cp2k_md import ALL_COMPONENTS, open_run
+from zifbench.dataset.ingest.options import CHECKS
 from zifbench.dataset.ingest.source import Options
 from zifbench.dataset.label.cp2k import read_single_point
 from zifbench.errors import DataError
@@ -158,6 +159,12 @@ def test_a_generated_run_passes_all_checks(tmp_path: Path) -> None:
     assert trajectory.masses.tolist() == MASSES.tolist()
     ratio = next(c for c in trajectory.report.checks if c.name == "kinetic-temperature").value
     assert ratio == pytest.approx(1.0, abs=0.02)
+
+
+def test_every_check_can_be_skipped_by_its_name(tmp_path: Path) -> None:
+    trajectory = open_run(write_run(tmp_path, plain_run(range(40))), Options())
+    names = [check.name for check in trajectory.report.checks]
+    assert sorted(names) == sorted(CHECKS)
 
 
 def test_units_of_the_input(tmp_path: Path) -> None:
