@@ -110,6 +110,21 @@ def test_other_cells_and_atoms_are_not_compared(tmp_path, make_frames):
     assert "6 not compared" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_cells_a_hair_apart_are_compared(tmp_path, make_frames):
+    """10.0005 Å lies on the edge at which cells are rounded to 0.001 Å."""
+    frames = dataclasses.replace(series(make_frames, 6), time_fs=None)
+    sides = [
+        dataclasses.replace(frames, cell=np.tile(np.diag([10.0005 + d, 11.0, 12.0]), (6, 1, 1)))
+        for d in (-1e-7, 1e-7)
+    ]
+    path = write_store(tmp_path / "s.zarr", {"a": (sides[0], ABOUT), "b": (sides[1], ABOUT)})
+    with open_store(path) as store:
+        split = make_split(store, "leave-state-out", by="name", test_states=("b",))
+        leakage = report_leakage(store, split, tmp_path / "out")
+    assert (leakage.n_by_structure, leakage.n_not_compared) == (6, 0)
+    assert [row["nearest_frame"] for row in rows_of(tmp_path / "out")] == [*"012345"]
+
+
 def test_of_many_structures_an_even_part(store, tmp_path):
     split = make_split(store, "leave-state-out", by="name", test_states=("two",))
     leakage = report_leakage(store, split, tmp_path / "out", max_frames=20, max_train=30)

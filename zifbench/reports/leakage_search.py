@@ -15,7 +15,7 @@ from zifbench.errors import NotDefinedError
 from zifbench.frames import FloatArray, IntArray
 from zifbench.reports.leakage_record import TrajectoryLeakage
 
-SAME_CELL_A = 1e-3  # cells whose vectors differ by less count as the same
+SAME_CELL_A = 1e-3  # cells whose vectors differ by less count as the same, by twice that never
 _SAME_STEP = 1e-6  # frame intervals that differ by less, relatively, count as equal
 _MIN_SERIES = 100  # frames below which an autocorrelation time says nothing
 _READ = 256  # frames read at once
@@ -175,7 +175,7 @@ def search_by_structure(
             f"{max_frames} of {len(lonely)} frames without a time are compared, evenly spread"
         )
         lonely = lonely[_even(len(lonely), max_frames)]
-    train = _by_cell(store, split.rows("train"))
+    train = _by_atoms(_by_cell(store, split.rows("train")))
     mine: dict[str, list[int]] = {}
     for place in lonely:
         mine.setdefault(found.trajectory[place], []).append(int(place))
@@ -183,7 +183,7 @@ def search_by_structure(
     place_of = {(found.trajectory[p], int(found.frame[p])): int(p) for p in lonely}
     thinned = 0
     for key, ids in _by_cell(store, asked).items():
-        known = train.get(key, [])
+        known = _of_near_cells(train, *key)
         if len(known) > max_train:
             thinned = max(thinned, len(known))
             known = [known[k] for k in _even(len(known), max_train)]
@@ -199,12 +199,13 @@ def _even(n: int, wanted: int) -> IntArray:
     return np.asarray(np.arange(wanted) * n // wanted, dtype=np.int64)
 
 
-_Key = tuple[bytes, tuple[int, ...]]
+_Key = tuple[bytes, tuple[int, ...]]  # atoms; cell, in units of `SAME_CELL_A`
+_Ids = list[tuple[str, int]]
 
 
-def _by_cell(store: Store, rows: Mapping[str, IntArray]) -> dict[_Key, list[tuple[str, int]]]:
-    """(trajectory, frame) by atoms and cell."""
-    groups: dict[_Key, list[tuple[str, int]]] = {}
+def _by_cell(store: Store, rows: Mapping[str, IntArray]) -> dict[_Key, _Ids]:
+    """(trajectory, frame) by atoms and rounded cell."""
+    groups: dict[_Key, _Ids] = {}
     for name, frames in rows.items():
         trajectory = store.trajectories[name]
         atoms = np.ascontiguousarray(trajectory.numbers).tobytes()
@@ -213,6 +214,30 @@ def _by_cell(store: Store, rows: Mapping[str, IntArray]) -> dict[_Key, list[tupl
             key = (atoms, tuple(cell.ravel().tolist()))
             groups.setdefault(key, []).append((name, int(frame)))
     return groups
+
+
+def _by_atoms(groups: Mapping[_Key, _Ids]) -> dict[bytes, tuple[IntArray, list[_Ids]]]:
+    """Atoms -> rounded cells, shape (n, 9), and the frames of each."""
+    found: dict[bytes, tuple[list[tuple[int, ...]], list[_Ids]]] = {}
+    for (atoms, cell), ids in groups.items():
+        cells, frames = found.setdefault(atoms, ([], []))
+        cells.append(cell)
+        frames.append(ids)
+    return {atoms: (np.array(cells), frames) for atoms, (cells, frames) in found.items()}
+
+
+def _of_near_cells(
+    known: Mapping[bytes, tuple[IntArray, list[_Ids]]], atoms: bytes, cell: tuple[int, ...]
+) -> _Ids:
+    """Frames of these atoms whose cell rounds to the same numbers, or to the next ones.
+
+    Two cells a hair apart may lie on two sides of a rounding edge.
+    """
+    if atoms not in known:
+        return []
+    cells, frames = known[atoms]
+    near = np.flatnonzero((np.abs(cells - np.array(cell)) <= 1).all(axis=1))
+    return [identity for k in near for identity in frames[k]]
 
 
 def _compare(

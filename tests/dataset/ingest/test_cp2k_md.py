@@ -21,6 +21,7 @@ from tests.dataset.ingest.md_text import (
     write_run,
 )
 from zifbench.dataset.ingest.cp2k_md import ALL_COMPONENTS, open_run
+from zifbench.dataset.ingest.options import CHECKS
 from zifbench.dataset.ingest.source import Options
 from zifbench.dataset.label.cp2k import read_single_point
 from zifbench.errors import DataError
@@ -158,6 +159,22 @@ def test_a_generated_run_passes_all_checks(tmp_path: Path) -> None:
     assert trajectory.masses.tolist() == MASSES.tolist()
     ratio = next(c for c in trajectory.report.checks if c.name == "kinetic-temperature").value
     assert ratio == pytest.approx(1.0, abs=0.02)
+
+
+def test_every_check_can_be_skipped_by_its_name(tmp_path: Path) -> None:
+    trajectory = open_run(write_run(tmp_path, plain_run(range(40))), Options())
+    names = [check.name for check in trajectory.report.checks]
+    assert sorted(names) == sorted(CHECKS)
+
+
+def test_units_of_the_input(tmp_path: Path) -> None:
+    """The temperature may name its unit; the time step is that of the frames, whatever its unit."""
+    write_run(tmp_path, plain_run(range(10)), masses=False)
+    lines = "TIMESTEP [ps] 0.5E-3\n  TEMPERATURE [K] 300\n &END MD"
+    kind = "&KIND H\n MASS 2.014101777\n&END KIND\n"
+    (tmp_path / "run.inp").write_text(INPUT.replace("&END MD", lines) + kind)
+    attributes = open_run(tmp_path, Options()).attributes
+    assert (attributes["time_step_fs"], attributes["temperature_K"]) == (0.5, 300.0)
 
 
 @pytest.mark.parametrize("kind", ["positions", "forces", "cell", "stress", "energies"])
@@ -322,6 +339,12 @@ def test_a_kind_is_explained_by_the_input(tmp_path: Path) -> None:
                 INPUT + "&FORCES\n UNIT eV*angstrom^-1\n &EACH\n &END EACH\n&END FORCES\n"
             ),
             r"prints forces in eV\*angstrom",
+        ),
+        (
+            lambda d: (d / "run.inp").write_text(
+                INPUT.replace("&END MD", "TEMPERATURE [au_temp] 0.00095\n &END MD")
+            ),
+            r"run\.inp: TEMPERATURE is given in \[au_temp\].*write it in K",
         ),
     ],
 )

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 
@@ -132,6 +133,24 @@ def test_the_same_again_changes_nothing_and_other_files_are_refused(tmp_path: Pa
     with pytest.raises(DataError, match="made from other files or by other rules"):
         ingest([run], tmp_path / "store")
     assert digest_of(tmp_path / "store") == before
+
+
+def test_frames_sorted_by_another_label_are_not_mixed_in(
+    tmp_path: Path, make_frames: Callable[..., Frames]
+) -> None:
+    """Both labels give trajectories called hot and cold, of different frames."""
+    structures = make_frames(5).to_ase()
+    for number, atoms in enumerate(structures):
+        atoms.info["before"] = "hot" if number < 2 else "cold"
+        atoms.info["after"] = "hot" if number < 4 else "cold"
+    path, store = tmp_path / "runs.extxyz", tmp_path / "store"
+    ase.io.write(path, structures, format="extxyz")
+    for _ in range(2):
+        ingest([path], store, options=Options(by="before"))
+    done = digest_of(store)
+    with pytest.raises(DataError, match="made from other files or by other rules"):
+        ingest([path], store, options=Options(by="after"))
+    assert digest_of(store) == done
 
 
 def test_formats_are_recognised_by_content(tmp_path: Path) -> None:

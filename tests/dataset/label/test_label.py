@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -225,6 +226,67 @@ def test_a_store_takes_each_labelled_frame_once(cp2k: Path, tmp_path: Path) -> N
     np.testing.assert_array_equal(found.positions, frames.positions)
 
 
+def stored(
+    cp2k: Path, store: Path, trajectories: dict[str, Frames], version: str | None = None
+) -> int:
+    """Label frames and store them; `version` as if another CP2K had done it."""
+    jobs = label_jobs.plan_jobs(list(trajectories.values()))
+    result = label_jobs.run_jobs(jobs, store.with_name("jobs"), executable=str(cp2k))
+    if version is not None:
+        for key, label in result.labels.items():
+            result.labels[key] = dataclasses.replace(label, version=version)
+    return store_labels(store, trajectories, result)
+
+
+def test_a_geometry_that_two_trajectories_name_is_stored_once(cp2k: Path, tmp_path: Path) -> None:
+    """In one call as in two: the second one brings a frame of the first, and one frame twice."""
+    frames, store = zinc_rings(3), tmp_path / "store"
+    assert stored(cp2k, store, {"a": frames[[0, 1]], "b": frames[[1, 2, 2]]}) == 3
+    assert stored(cp2k, store, {"c": frames[[2, 0]]}) == 0
+    with open_store(store) as opened:
+        names = {
+            name: t.read(slice(None)).labels["name"] for name, t in opened.trajectories.items()
+        }
+    assert names == {"a": ("frame_0", "frame_1"), "b": ("frame_2",)}
+
+
+def test_what_describes_a_trajectory_holds_for_all_of_its_frames(
+    cp2k: Path, tmp_path: Path
+) -> None:
+    """Frames come in three batches; the last one is of another state."""
+    labels = {"state": ("cold", "cold", "hot"), "cell": ("A", "A", "A"), "seed": ("1", "2", "2")}
+    frames = dataclasses.replace(zinc_rings(3), labels=labels)
+    wanted = [
+        {"state": "cold", "cell": "A", "seed": "1"},
+        {"state": "cold", "cell": "A"},
+        {"cell": "A"},
+    ]
+    for row, attributes in enumerate(wanted):
+        stored(cp2k, tmp_path / "store", {"a": frames[[row]]})
+        with open_store(tmp_path / "store") as opened:
+            found = opened.trajectories["a"].attributes
+        assert {key: found[key] for key in labels if key in found} == attributes
+
+
+def test_a_trajectory_names_every_version_and_no_other_level(cp2k: Path, tmp_path: Path) -> None:
+    frames, store = zinc_rings(4), tmp_path / "store"
+    for row, version in enumerate(("2024.1", "2023.1", "2024.1")):
+        stored(cp2k, store, {"a": frames[[row]]}, version)
+    level = cp2k_module.PAPER.level_of_theory("2023.1, 2024.1")
+    with open_store(store) as opened:
+        assert opened.trajectories["a"].attributes["level_of_theory"] == level
+        assert opened.trajectories["a"].read(0).info["level_of_theory"] == level
+    coarse = cp2k_module.Settings(cutoff_Ry=300)
+    key = cp2k_module.job_key(frames, 3, coarse)
+    jobs = label_jobs.plan_jobs([frames[[3]]])
+    label = label_jobs.run_jobs(jobs, tmp_path / "jobs", executable=str(cp2k)).labels[jobs[0].key]
+    other = label_jobs.Labelling(labels={key: label})
+    with pytest.raises(DataError, match=r"level_of_theory is '.*600/40 Ry.*' in .*300/40 Ry"):
+        store_labels(store, {"a": frames[[3]]}, other, settings=coarse)
+    with open_store(store) as opened:
+        assert opened.n_frames == 3
+
+
 def test_nothing_labelled_makes_no_store(tmp_path: Path) -> None:
     frames = zinc_rings(1)
     labels = label_jobs.Labelling()
@@ -233,8 +295,6 @@ def test_nothing_labelled_makes_no_store(tmp_path: Path) -> None:
 
 
 def test_unknown_element_and_missing_program(tmp_path: Path) -> None:
-    import dataclasses
-
     frames = dataclasses.replace(zinc_rings(1), numbers=np.array([6, 1, 7, 29]))
     with pytest.raises(DataError, match=r"frame 0 \(frame_0\) of .* holds Cu"):
         cp2k_module.single_point_input(frames, 0)

@@ -119,9 +119,18 @@ EDITS = {
     "hollow": (lambda c: c["subsets"]["train"].update(a=[]), "train is empty"),
     "schema": (lambda c: c.update(schema=2), "schema 2, wanted 1"),
     "kind": (lambda c: c.update(kind="else"), "is no split"),
-    "negative": (lambda c: c["subsets"]["train"]["a"].append(-1), "greater than or equal to 0"),
-    "missing": (lambda c: c.pop("store"), "store: Field required"),
-    "unknown": (lambda c: c.update(more=1), "more: Extra inputs"),
+    "negative": (lambda c: c["subsets"]["train"]["a"].insert(0, -1),
+                 r"split\.json: subsets\.train\.a\.0 is -1, wanted a whole number from 0 to"),
+    "huge": (lambda c: c["subsets"]["train"]["a"].insert(0, 2**63), "a.0 is 9223372036854775808, "),
+    "word": (lambda c: c.update(seed="seven"), 'seed is "seven", wanted a whole number'),
+    "yes": (lambda c: c.update(seed=True), "seed is true, wanted a whole number"),
+    "text": (lambda c: c.update(name=7), "name is 7, wanted a text"),
+    "frames": (lambda c: c["subsets"]["train"].update(a="all"), 'train.a is "all", wanted a list'),
+    "subset": (lambda c: c["subsets"].update(train=[1] * 99), "1, …, wanted an object"),
+    "store": (lambda c: c.update(store="s.zarr"), 'store is "s.zarr", wanted an object in braces'),
+    "missing": (lambda c: c.pop("store"), "split.json: store is missing; correct it, or make"),
+    "unknown": (lambda c: c.update(more=1), "split.json: more is no key of a split; correct it"),
+    "trailing": (lambda c: c.update(schema_=1), "schema_ is no key of a split"),
 }  # fmt: skip
 
 
@@ -132,8 +141,9 @@ def test_edited_manifests_are_refused(store, tmp_path, edit):
     change, message = EDITS[edit]
     change(content)
     (tmp_path / "split.json").write_text(json.dumps(content))
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as refused:
         load_split(tmp_path / "split.json")
+    assert "\n" not in str(refused.value)
 
 
 def test_a_frame_that_the_store_does_not_have(store, tmp_path):
@@ -151,6 +161,9 @@ def test_files_that_are_no_manifest(tmp_path):
     (tmp_path / "cut.json").write_text('{"schema": 1,')
     with pytest.raises(DataError, match="no JSON"):
         load_split(tmp_path / "cut.json")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="no JSON"):
+        load_split(tmp_path / "deep.json")
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(DataError, match="is no split"):
         load_split(tmp_path / "list.json")

@@ -235,6 +235,14 @@ REFUSED = {
     "atoms": (other_atoms, "has other numbers than trajectory 'a'"),
     "no forces": (lambda f: replace(f, forces=None), "has no forces, which trajectory 'a'"),
     "no label": (lambda f: replace(f, labels={}), "has no label 'name'"),
+    "another field": (
+        lambda f: replace(f, velocities=f.positions * 0.01, step=np.arange(4)),
+        "has velocities, step, which trajectory 'a' .* does not store; write it as",
+    ),
+    "another label": (
+        lambda f: replace(f, labels={**f.labels, "scf_steps": ("1",) * 4}),
+        "has label 'scf_steps', which trajectory 'a'",
+    ),
     "bytes": (
         lambda f: replace(f, labels={**f.labels, "phase": ("a", "\udcff", "b", "c")}),
         r"label 'phase' is no valid text in frame 1 \(f1\)",
@@ -261,6 +269,16 @@ def test_refused_frames_leave_the_trajectory_as_it_was(tmp_path, make_frames, ca
         concatenate([frames, frames]),
         open_store(tmp_path / "s").trajectories["a"].read(slice(None)),
     )
+
+
+def test_fields_that_were_not_chosen_are_left_out(tmp_path, make_frames):
+    frames = make_frames(4)
+    for _ in range(2):  # made, then opened again
+        with StoreWriter(tmp_path / "s") as store:
+            store.trajectory("a", frames, fields=["energy"]).append(frames)
+    trajectory = open_store(tmp_path / "s").trajectories["a"]
+    assert len(trajectory) == 8
+    assert list(trajectory.fields) == ["positions", "cell", "energy"]
 
 
 def test_stress_may_be_missing_in_parts(tmp_path, make_frames):
@@ -348,6 +366,48 @@ def test_a_broken_append_is_never_committed(tmp_path, make_frames, monkeypatch):
             with pytest.raises(DataError, match="failed half-way"):
                 writer.commit()
     same(frames, open_store(tmp_path / "s").trajectories["a"].read(slice(None)))
+
+
+FOREIGN = (
+    ".zshrc.tmp",
+    "c.1",
+    "notes/zarr.json",
+    "notes/c.0.0",
+    "nvt=20300K/.draft.tmp",
+    "nvt=20300K/c.0",
+    "nvt=20300K/positions/c.9.9",
+    "nvt=20300K/positions/old/c.9.0.0",
+    "other/positions/zarr.json",  # another program's array
+    "other/positions/c.0.0.0",
+)
+
+
+def test_only_what_a_killed_writer_left_is_removed(store_path, make_frames, monkeypatch):
+    """Shards, temporary files and metadata of a trajectory that never was; other files stay."""
+    clean = all_bytes(store_path)
+
+    def killed(path, target):
+        if target.name == "commit.json":
+            raise OSError(28, "No space left on device")
+        path.rename(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.replace", killed)
+        with pytest.raises(OSError, match="No space"):
+            arrays = {"curve": np.arange(40.0)}
+            with StoreWriter(store_path) as store:
+                new = store.trajectory("new", full_frames(make_frames, 20), arrays=arrays)
+                new.append(full_frames(make_frames, 20))
+    for name in ("new/forces/.c.1.0.0.tmp", "new/.zarr.json.tmp", ".commit.next.json.tmp"):
+        (store_path / name).write_text("half")
+    assert len(all_bytes(store_path)) > len(clean) + 30
+    for name in FOREIGN:
+        (store_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (store_path / name).write_text("mine")
+    StoreWriter(store_path).close()
+    assert all_bytes(store_path).keys() == {*clean, *FOREIGN}
+    assert {name: all_bytes(store_path)[name] for name in clean} == clean
+    assert not (store_path / "new").exists()
 
 
 def test_a_reader_keeps_its_state_while_a_writer_goes_on(store_path, make_frames):

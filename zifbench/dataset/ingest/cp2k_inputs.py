@@ -27,7 +27,6 @@ class RunInput:
         files: Names of the inputs.
         masses: Kind or element -> mass in amu, where an input sets it.
         elements: Kind -> element, where they differ.
-        time_step_fs: Time step.
         temperature_K: Temperature of the thermostat.
         ensemble: For instance NVT.
         force_unit: A `UNIT` keyword of the printed forces.
@@ -37,7 +36,6 @@ class RunInput:
     files: tuple[str, ...] = ()
     masses: Mapping[str, float] = field(default_factory=dict)
     elements: Mapping[str, str] = field(default_factory=dict)
-    time_step_fs: float | None = None
     temperature_K: float | None = None
     ensemble: str | None = None
     force_unit: str | None = None
@@ -52,7 +50,8 @@ def read_inputs(paths: Iterable[Path], given: Mapping[str, float]) -> RunInput:
         given: Symbol -> mass that the user states, over whatever the inputs say.
 
     Raises:
-        DataError: two of them state different masses, and the user none.
+        DataError: two of them state different masses, and the user none, or a temperature is not
+            in K.
     """
     found = [
         (path, parsed)
@@ -71,7 +70,7 @@ def read_inputs(paths: Iterable[Path], given: Mapping[str, float]) -> RunInput:
                     f"another input {masses[symbol]:g}; say which with --mass {symbol}=…"
                 )
         elements.update(parsed.elements)
-        for key in ("time_step_fs", "temperature_K", "ensemble", "force_unit", "version"):
+        for key in ("temperature_K", "ensemble", "force_unit", "version"):
             if getattr(parsed, key) is not None:
                 values[key] = getattr(parsed, key)
     names = tuple(printable(path.name) for path, _ in found)
@@ -94,15 +93,12 @@ def _read(path: Path) -> RunInput | None:
         if element is not None and element != name:
             elements[name] = element
     md = next((body for _, body in sections(text, "MD")), "")
-    step = _value(md, "TIMESTEP")
-    temperature = _value(md, "TEMPERATURE")
     forces = next((body for _, body in sections(text, "FORCES") if "&EACH" in body), "")
     version = re.search(r"^\s*#\s*(?:Source code revision number|CP2K version)\s+(\S+)", text, re.M)
     return RunInput(
         masses=masses,
         elements=elements,
-        time_step_fs=None if step is None else _float(step),
-        temperature_K=None if temperature is None else _float(temperature),
+        temperature_K=_kelvin(md, path),
         ensemble=_value(md, "ENSEMBLE"),
         force_unit=_value(forces, "UNIT"),
         version=version[1] if version else None,
@@ -116,11 +112,29 @@ def sections(text: str, name: str) -> Iterator[tuple[str, str]]:
         yield match[1], match[2]
 
 
-def _value(section: str, keyword: str) -> str | None:
-    match = re.search(
-        rf"^[ \t]*{keyword}[ \t]+(?:\[[^\]]*\][ \t]*)?([^\s!#]+)", section, re.M | re.I
+def _keyword(section: str, keyword: str) -> re.Match[str] | None:
+    """Unit, or None, and first word of a value: `KEYWORD [unit] value`."""
+    return re.search(
+        rf"^[ \t]*{keyword}[ \t]+(?:\[([^\]]*)\][ \t]*)?([^\s!#]+)", section, re.M | re.I
     )
-    return match[1] if match else None
+
+
+def _value(section: str, keyword: str) -> str | None:
+    match = _keyword(section, keyword)
+    return match[2] if match else None
+
+
+def _kelvin(md: str, path: Path) -> float | None:
+    """Temperature of the thermostat; the time step is taken from the output, always in fs there."""
+    match = _keyword(md, "TEMPERATURE")
+    if match is None:
+        return None
+    if (match[1] or "K").strip().upper() != "K":
+        raise DataError(
+            f"{printable(str(path))}: TEMPERATURE is given in [{match[1]}], which is not read; "
+            "write it in K, CP2K's default"
+        )
+    return _float(match[2])
 
 
 def _float(text: str) -> float:

@@ -80,7 +80,9 @@ class ExtxyzSource:
             DataError: no frames, or a broken one before the end.
         """
         by = self._options.by
-        groups, damaged, fingerprint = _index(self._path, by)
+        groups, damaged, digest = _index(self._path, by)
+        # Another label sorts the frames otherwise, and may give trajectories of the same names.
+        fingerprint = digest if by is None else f"{digest}-by-{by}"
         names = _names(self._options.name or self._path.stem, groups, by)
         return [
             ExtxyzTrajectory(self._path, self._options, name, group, damaged, fingerprint)

@@ -11,7 +11,8 @@ from ase.data import atomic_numbers
 from zifbench.dataset.ingest.source import Options
 from zifbench.errors import DataError, unknown_name
 
-# Checks that may fail on input that somebody wants all the same.
+# Checks that may fail on input that somebody wants all the same: those of `cp2k_checks`, and a test
+# holds the two together.
 CHECKS = (
     "acceleration",
     "degrees-of-freedom",

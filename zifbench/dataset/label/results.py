@@ -10,7 +10,7 @@ import numpy as np
 
 from zifbench.dataset.label.cp2k import PAPER, Settings
 from zifbench.dataset.label.jobs import Labelling, labelled
-from zifbench.dataset.store import StoreWriter, open_store
+from zifbench.dataset.store import StoreWriter, TrajectoryWriter, open_store
 from zifbench.errors import DataError
 from zifbench.frames import Frames, concatenate
 
@@ -60,7 +60,10 @@ def store_labels(
     settings: Settings = PAPER,
     attributes: Mapping[str, Any] | None = None,
 ) -> int:
-    """Append every labelled frame that the store does not hold yet; one commit.
+    """Append every labelled frame whose geometry the store does not hold yet; one commit.
+
+    A geometry that several trajectories name goes to the first of them: in two it would be in
+    training and test frames alike.
 
     Args:
         path: Directory of the store, new or existing.
@@ -71,6 +74,10 @@ def store_labels(
 
     Returns:
         Number of frames appended.
+
+    Raises:
+        DataError: a trajectory of the store was labelled at another level of theory, or has another
+            licence or citation.
     """
     found = {
         name: kept
@@ -84,11 +91,10 @@ def store_labels(
         # Looked up under the writer's lock: two commands that fill one store add no frame twice.
         known = _known_jobs(path)
         for name, frames in found.items():
-            rows = [row for row, job in enumerate(frames.labels["job"]) if job not in known]
+            rows = _unknown_rows(frames.labels["job"], known)
             if rows:
-                new = frames[rows]
-                writer.trajectory(name, new, attributes=_common(new)).append(new)
-                n_new += len(new)
+                _append(writer, name, frames[rows], settings)
+                n_new += len(rows)
     return n_new
 
 
@@ -103,11 +109,54 @@ def _known_jobs(path: Path) -> set[str]:
     return jobs
 
 
+def _unknown_rows(jobs: Sequence[str], known: set[str]) -> list[int]:
+    """Rows whose job is not known, the first of each; they are known from now on."""
+    rows = []
+    for row, job in enumerate(jobs):
+        if job not in known:
+            known.add(job)
+            rows.append(row)
+    return rows
+
+
+def _append(store: StoreWriter, name: str, frames: Frames, settings: Settings) -> None:
+    """Frames at the end of a trajectory, whose attributes then hold for all of it."""
+    common = _common(frames)
+    if not store.n_committed(name):
+        store.trajectory(name, frames, attributes={**common, **frames.info}).append(frames)
+        return
+    trajectory = store.trajectory(name, frames)
+    _settle_info(trajectory, frames, settings)
+    old = trajectory.attributes
+    trajectory.remove_attributes(
+        *(k for k in frames.labels if k in old and common.get(k) != old[k])
+    )
+    trajectory.append(frames)
+
+
 def _common(frames: Frames) -> dict[str, str]:
-    """What all frames of a trajectory share."""
-    same = {
+    """Labels that all frames share."""
+    return {
         key: texts[0]
         for key, texts in frames.labels.items()
         if key not in _PER_FRAME and len(set(texts)) == 1
     }
-    return {**same, **frames.info}
+
+
+def _settle_info(trajectory: TrajectoryWriter, frames: Frames, settings: Settings) -> None:
+    """Refuse frames that come from elsewhere; of CP2K's versions all are named."""
+    old = trajectory.attributes
+    prefix = settings.level_of_theory("")
+    for key, text in frames.info.items():
+        if key not in old or old[key] == text:
+            continue
+        if key != "level_of_theory" or not old[key].startswith(prefix):
+            raise DataError(
+                f"{key} is {old[key]!r} in trajectory {trajectory.name!r} of the store and "
+                f"{text!r} in {frames.source}; name trajectories by another label (--by), or give "
+                "another --out"
+            )
+        versions = {v for words in (old[key], text) for v in words.removeprefix(prefix).split(", ")}
+        level = settings.level_of_theory(", ".join(sorted(versions)))
+        info = {**old.get("info", {}), key: level}
+        trajectory.set_attributes(info=info, **{key: level})

@@ -15,10 +15,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from zifbench.errors import DataError, unknown_name
 from zifbench.files import write_text_atomically
@@ -30,6 +31,25 @@ if TYPE_CHECKING:
 SPLIT_SCHEMA = 1
 KIND = "zifbench split"
 _SHORT = 12  # digits of a version in messages
+_LONGEST = 40  # characters of a wrong value in messages
+
+# pydantic's name of a problem -> what was wanted.
+_COUNT = "a whole number from 0 to 2^63 - 1"
+_WANTED: Mapping[str, str] = MappingProxyType(
+    {
+        "int_type": _COUNT,
+        "int_parsing_size": _COUNT,
+        "greater_than_equal": _COUNT,
+        "less_than": _COUNT,
+        "string_type": "a text",
+        "list_type": "a list",
+        "dict_type": "an object in braces",
+        "model_type": "an object in braces",
+    }
+)
+
+# A frame number, a seed; it must fit into int64.
+_Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 
 
 class StoreName(BaseModel):
@@ -51,14 +71,14 @@ class StoreName(BaseModel):
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    schema_: Literal[1]
+    schema_: Literal[1] = Field(alias="schema")
     kind: Literal["zifbench split"]
     name: str
     generator: str
-    seed: NonNegativeInt
+    seed: _Count
     parameters: dict[str, Any]
     store: StoreName
-    subsets: dict[str, dict[str, list[NonNegativeInt]]]
+    subsets: dict[str, dict[str, list[_Count]]]
     notes: list[str] = []
     provenance: dict[str, str]
 
@@ -214,7 +234,7 @@ def load_split(path: str | Path) -> Split:
         raise DataError(f"{path} is no file; give a split, as `zifbench data split` writes it")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: no JSON ({error}); it is damaged or no split") from error
     if not isinstance(content, dict) or content.get("kind") != KIND:
         raise DataError(f"{path} is no split; make one with `zifbench data split`")
@@ -223,13 +243,11 @@ def load_split(path: str | Path) -> Split:
             f"{path}: schema {content.get('schema')}, wanted {SPLIT_SCHEMA}; use the zifbench that "
             "wrote it, or make the split anew"
         )
-    content["schema_"] = content.pop("schema")
     try:
         file = _File.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise DataError(f"{path}: {place}: {first['msg']}; the file was edited wrongly") from error
+        problem = _problem(error)
+        raise DataError(f"{path}: {problem}; correct it, or make the split anew") from error
     return Split(
         name=file.name,
         generator=file.generator,
@@ -243,3 +261,16 @@ def load_split(path: str | Path) -> Split:
         notes=tuple(file.notes),
         provenance=file.provenance,
     )
+
+
+def _problem(error: ValidationError) -> str:
+    """The first thing that is wrong with a manifest, in words."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    if first["type"] == "missing":
+        return f"{place} is missing"
+    if first["type"] == "extra_forbidden":
+        return f"{place} is no key of a split"
+    got = json.dumps(first["input"])
+    got = got if len(got) <= _LONGEST else f"{got[:_LONGEST]}…"
+    return f"{place} is {got}, wanted {_WANTED.get(first['type'], first['msg'])}"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from zifbench.dataset.store.array_writer import ArrayWriter
 from zifbench.dataset.store.commit import ArrayRecord, TrajectoryRecord
-from zifbench.dataset.store.layout import ArrayLayout, canonical, extra_layout
+from zifbench.dataset.store.layout import FIELDS, ArrayLayout, canonical, extra_layout
 from zifbench.dataset.store.shards import Rows, block_digests
 from zifbench.errors import DataError
 from zifbench.files import printable
@@ -29,10 +29,18 @@ _RESERVED = frozenset({"name", "numbers", "masses", "pbc", "zifbench"})
 
 
 class TrajectoryWriter:
-    """Appends frames to one trajectory; made by `StoreWriter.trajectory`."""
+    """Appends frames to one trajectory; made by `StoreWriter.trajectory`.
 
-    def __init__(self, store: StoreWriter, record: TrajectoryRecord) -> None:
-        self._store, self._record = store, record
+    Args:
+        store: The store.
+        record: State of the trajectory.
+        some_fields: Whether fields of the frames that are not stored may be left out.
+    """
+
+    def __init__(
+        self, store: StoreWriter, record: TrajectoryRecord, *, some_fields: bool = False
+    ) -> None:
+        self._store, self._record, self._some_fields = store, record, some_fields
         self.broken = False
         self._arrays = {
             name: ArrayWriter(store.path, array, f"{record.name}/{name}")
@@ -63,11 +71,12 @@ class TrajectoryWriter:
         """Add frames at the end; they are visible after the next commit.
 
         Raises:
-            DataError: other atoms, a field or label that is missing, NaN, or positions too far out
-                for float32. Nothing is appended then.
+            DataError: other atoms, a field or label that is missing or that the trajectory does not
+                store, NaN, or positions too far out for float32. Nothing is appended then.
         """
         self._check_usable()
         self._check_atoms(frames)
+        self._check_all_stored(frames)
         rows: dict[str, Rows] = {name: self._stored(frames, name) for name in self._record.fields}
         rows.update({f"label {key}": self._texts(frames, key) for key in self._record.labels})
         self.broken = True  # until all arrays have the same length again
@@ -80,6 +89,11 @@ class TrajectoryWriter:
         where = f"trajectory {self.name!r} of {self._store.path}"
         merged = merged_attributes(self._record.attributes, attributes, where)
         self._record = dataclasses.replace(self._record, attributes=merged)
+
+    def remove_attributes(self, *names: str) -> None:
+        """Take away attributes that no longer hold, with the next commit."""
+        left = {key: value for key, value in self._record.attributes.items() if key not in names}
+        self._record = dataclasses.replace(self._record, attributes=left)
 
     def set_array(self, name: str, values: npt.ArrayLike) -> None:
         """Add an array that belongs to the whole trajectory, with the next commit.
@@ -150,6 +164,19 @@ class TrajectoryWriter:
                     f"{frames.source} has other {key} than trajectory {self.name!r} of "
                     f"{self._store.path}; write it as a trajectory of its own"
                 )
+
+    def _check_all_stored(self, frames: Frames) -> None:
+        """Refuse what would be lost, unless the caller chose the fields."""
+        record = self._record
+        given = [] if self._some_fields else [k for k in FIELDS if getattr(frames, k) is not None]
+        lost = [key for key in given if key not in record.fields]
+        lost += [f"label {key!r}" for key in sorted(frames.labels) if key not in record.labels]
+        if lost:
+            raise DataError(
+                f"{frames.source} has {', '.join(lost)}, which trajectory {self.name!r} of "
+                f"{self._store.path} does not store; write it as a trajectory of its own, or take "
+                "that out of the frames"
+            )
 
     def _stored(self, frames: Frames, name: str) -> npt.NDArray[Any]:
         """One field in its type on disk, checked."""

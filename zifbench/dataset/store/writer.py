@@ -7,7 +7,6 @@ import dataclasses
 import errno
 import fcntl
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,12 +25,11 @@ from zifbench.dataset.store.layout import (
     label_layout,
     safe_name,
 )
+from zifbench.dataset.store.leftovers import leftovers
 from zifbench.dataset.store.locations import LocalFiles, read_record
 from zifbench.dataset.store.trajectory_writer import TrajectoryWriter, merged_attributes
 from zifbench.errors import DataError, unknown_name
 from zifbench.frames import Frames
-
-_OURS = re.compile(r"zarr\.json|c\.[0-9.]+|\..*\.tmp")
 
 
 class StoreWriter:
@@ -104,7 +102,8 @@ class StoreWriter:
         Args:
             name: Any text that is not empty.
             like: Frames that show atoms, fields and labels; they are not appended.
-            fields: What to store of `like`; default all of it.
+            fields: What to store of `like`, and of all that is appended; the other fields are left
+                out. By default all of it is stored, and frames that have more are refused.
             attributes: Thermodynamic state, level of theory, source, …; added to what is there.
             dtypes: Type on disk of some fields, instead of `FIELDS` or, with `exact`, float64.
             arrays: Arrays that belong to the whole trajectory.
@@ -122,7 +121,7 @@ class StoreWriter:
             if dtypes is None:
                 new = _with_types_of(new, old)
             _check_same(old, new, self.path)
-        writer = TrajectoryWriter(self, old or new)
+        writer = TrajectoryWriter(self, old or new, some_fields=fields is not None)
         writer.set_attributes(**(attributes or {}))
         for key, values in (arrays or {}).items():
             writer.set_array(key, values)
@@ -264,20 +263,17 @@ class StoreWriter:
         commit = parse_commit(read_record(LocalFiles(self.path)), str(self.path))
         self._commit = commit
         self._write_metadata()
-        (self.path / NEXT_FILE).unlink(missing_ok=True)
         self._remove_uncommitted(commit)
+        (self.path / NEXT_FILE).unlink(missing_ok=True)  # last, as it says what may be removed
         return commit
 
     def _remove_uncommitted(self, commit: Commit) -> None:
         """Remove what a killed writer left: shards, metadata and temporary files of ours."""
-        known = commit.files()
-        for path in [path for path in self.path.rglob("*") if path.is_file()]:
-            name = path.relative_to(self.path).as_posix()
-            if name not in known and _OURS.fullmatch(path.name):
-                path.unlink()
-                with contextlib.suppress(OSError):  # until the first folder that is not empty
-                    for folder in path.relative_to(self.path).parents:
-                        (self.path / folder).rmdir()
+        for path in leftovers(self.path, commit):
+            path.unlink()
+            with contextlib.suppress(OSError):  # until the first folder that is not empty
+                for folder in path.relative_to(self.path).parents:
+                    (self.path / folder).rmdir()
 
 
 def _with_trajectory(commit: Commit, record: TrajectoryRecord) -> Commit:
