@@ -19,13 +19,15 @@ class PotentialCalculator(Calculator):  # type: ignore[misc]
 
     Args:
         potential: Any potential.
+        stress: Whether it gives a stress, which only a call tells.
     """
 
-    implemented_properties = ("energy", "free_energy", "forces", "stress")
-
-    def __init__(self, potential: Potential) -> None:
+    def __init__(self, potential: Potential, *, stress: bool) -> None:
         super().__init__()
         self._potential = potential
+        self.implemented_properties = ["energy", "free_energy", "forces"]
+        if stress:
+            self.implemented_properties.append("stress")
 
     def calculate(
         self,

@@ -10,7 +10,7 @@ from zifbench.dynamics.protocol import load_protocol
 from zifbench.dynamics.run import Outcome, run_protocol
 from zifbench.dynamics.starts import read_starts
 from zifbench.frames import Frames
-from zifbench.potentials.core import check_applicable
+from zifbench.potentials.core import check_applicable, compute
 from zifbench.potentials.loading import load_potential
 from zifbench.profiles import Profile
 from zifbench.progress import Progress, no_progress
@@ -38,12 +38,14 @@ def simulate(
     what = load_protocol(protocol)
     structures = read_starts(starts or (what.start,), what.supercell)
     potential = load_potential(model, device=device, trust=trust)
-    for name, atoms in structures.items():
-        check_applicable(potential.card, Frames.from_ase(atoms, source=name))
+    frames = [Frames.from_ase(atoms, source=name) for name, atoms in structures.items()]
+    for frame in frames:
+        check_applicable(potential.card, frame)
+    first = compute(potential, frames[0])
     card = potential.card
     return run_protocol(
         what,
-        PotentialCalculator(potential),
+        PotentialCalculator(potential, stress=first.stress is not None),
         structures,
         out,
         profile=profile,

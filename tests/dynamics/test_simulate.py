@@ -1,0 +1,110 @@
+"""`zifbench md`: from names to a run, and what is refused before any step."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ase.io
+import pytest
+from ase.build import bulk
+from typer.testing import CliRunner
+
+from zifbench.cli import app
+from zifbench.dynamics.simulate import simulate
+from zifbench.errors import DataError, ModelError, SpeciesError, UnknownNameError, ZifbenchError
+from zifbench.profiles import Profile
+
+PROTOCOL = """
+schema = 1
+about = "warm"
+source = "here"
+start = "castel2024/crystal.lmp"
+
+[[stages]]
+name = "warm"
+ensemble = "{ensemble}"
+temperature_K = 300
+length_ps = {{ quick = 0.01, standard = 1, paper = 1 }}
+sample_fs = 5
+"""
+FACTORY = """
+from ase.calculators.emt import EMT
+
+class NoStress(EMT):
+    implemented_properties = ("energy", "forces")
+
+def with_stress():
+    return EMT()
+
+def without():
+    return NoStress()
+"""
+
+
+@pytest.fixture
+def place(tmp_path) -> Path:
+    for ensemble in ("nvt", "npt"):
+        text = PROTOCOL.format(ensemble=ensemble)
+        (tmp_path / f"own-{ensemble}.toml").write_text(text)
+    (tmp_path / "model.py").write_text(FACTORY)
+    ase.io.write(tmp_path / "copper.extxyz", bulk("Cu", cubic=True).repeat(2))
+    return tmp_path
+
+
+def test_a_protocol_and_a_model_of_ones_own(place) -> None:
+    arguments = [
+        "md", "run", str(place / "own-npt.toml"), f"{place / 'model.py'}:with_stress", "--trust",
+        "--start", str(place / "copper.extxyz"), "--out", str(place / "run"), "--json",
+    ]  # fmt: skip
+    found = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert found.exit_code == 0
+    (outcome,) = json.loads(found.stdout)
+    assert (outcome["replica"], outcome["ended"], outcome["time_fs"]) == (
+        "copper", "completed", 10.0,
+    )  # fmt: skip
+    recorded = json.loads((place / "run" / "run.json").read_text())
+    assert recorded["run"]["protocol"]["name"] == "own-npt"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "reason"),
+    [
+        ({"model": "without"}, ModelError, "gives no stress, which stage warm of own-npt needs"),
+        ({"starts": ["nowhere.cif"]}, UnknownNameError, "nowhere.cif"),
+        ({"starts": ["copper.extxyz", "copper.extxyz"]}, DataError, "called 'copper' is there"),
+        ({"protocol": "nvt-cristal"}, UnknownNameError, "did you mean nvt-crystal"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_a_step(place, monkeypatch, options, error, reason):
+    monkeypatch.chdir(place)
+    wanted = {"protocol": "own-npt.toml", "model": "with_stress", "starts": ["copper.extxyz"]}
+    wanted |= options
+    with pytest.raises(error, match=reason):
+        simulate(
+            wanted["protocol"], f"model.py:{wanted['model']}", place / "run",
+            profile=Profile.QUICK, starts=wanted["starts"], trust=True,
+        )  # fmt: skip
+    assert not (place / "run").exists()
+
+
+def test_a_model_that_cannot_mean_these_atoms(place, tmp_path) -> None:
+    with pytest.raises(SpeciesError, match="but not Cu"):
+        simulate(
+            str(place / "own-nvt.toml"), "nequip-small", tmp_path / "run",
+            profile=Profile.QUICK, starts=[str(place / "copper.extxyz")],
+        )  # fmt: skip
+    small = bulk("Zn", "hcp", a=2.66, c=4.95)
+    ase.io.write(place / "small.extxyz", small)
+    with pytest.raises(ZifbenchError, match="less than the cutoff"):
+        simulate(
+            str(place / "own-nvt.toml"), "nequip-small", tmp_path / "run",
+            profile=Profile.QUICK, starts=[str(place / "small.extxyz")],
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_list_of_protocols() -> None:
+    found = CliRunner().invoke(app, ["md", "protocols", "--json"], catch_exceptions=False)
+    names = [row["name"] for row in json.loads(found.stdout)]
+    assert {"nvt-crystal", "melt-quench", "finite-strain", "stability"} <= set(names)
