@@ -18,7 +18,7 @@ def sample(frame: Frames, *, temperature_K: float = 310.0) -> Sample:
 @pytest.mark.parametrize("name", RULES)
 def test_the_crystal_breaks_no_rule(zif4, name) -> None:
     memory: dict[str, float] = {}
-    for row in [0, 1] * 5:
+    for row in [0, 1] * 5:  # bundled frames carry no velocities
         assert RULES[name](sample(zif4[row]), memory) is None
 
 
@@ -34,6 +34,14 @@ def test_a_temperature_out_of_hand(zif4) -> None:
     assert RULES["runaway"](sample(zif4[0], temperature_K=790.0), {}) is None
     reason = RULES["runaway"](sample(zif4[0], temperature_K=810.0), {})
     assert reason == "810 K at a target of 300 K"
+
+
+def test_an_atom_that_flies_off(zif4) -> None:
+    positions = zif4.positions[:1].copy()
+    positions[0, 5, 1] = -251.0
+    reason = RULES["lost atom"](sample(dataclasses.replace(zif4[0], positions=positions)), {})
+    assert reason is not None
+    assert reason.endswith("5 has gone 251 Å")
 
 
 def test_nan(zif4) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 from zifbench.errors import ResultError
 
 CHECKPOINT_SCHEMA = 1
+_DAMAGE = (ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error, struct.error)
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -39,7 +42,7 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             state = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, *_DAMAGE) as error:
         raise ResultError(
             f"{path} is no checkpoint ({error}); delete it to run that replica from its start"
         ) from error

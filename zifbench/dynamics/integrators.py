@@ -4,8 +4,10 @@ Positions, momenta and cell are the atoms'. What thermostat and barostat remembe
 attributes of ASE's classes; they are named here and nowhere else, and a test compares a resumed
 run with an uninterrupted one bit for bit.
 
-Nosé–Hoover chains of ASE count 3N degrees of freedom. The centre of mass is at rest here, so the
-target is lowered by (N − 1)/N; 3N − 3 degrees of freedom then hold ½ k_B T each.
+Two numbers of degrees of freedom are ours. ASE's chains count 3N; the centre of mass is at rest
+here, so that 3N − 3 hold ½ k_B T each. Its barostat counts nine for the cell; the stress is
+symmetric and the cell does not turn, so that six move. With nine, the cell would be half as hot
+again as the atoms, and elastic constants from its fluctuations two thirds of what they are.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from zifbench.frames import FloatArray
 from zifbench.units import EV_PER_A3_IN_GPA
 
 _THERMOSTAT = ("_thermostat._eta", "_thermostat._p_eta")
+_CELL_DEGREES = 6
 _BAROSTAT = ("_p_g", "_barostat._xi", "_barostat._p_xi")
 
 
@@ -50,16 +53,18 @@ def _nve(atoms: Atoms, segment: Segment, damping: Damping) -> Any:
 
 
 def _nvt(atoms: Atoms, segment: Segment, damping: Damping) -> Any:
-    return NoseHooverChainNVT(
+    integrator = NoseHooverChainNVT(
         atoms,
         timestep=segment.time_step_fs * units.fs,
         temperature_K=segment.target_K(0),
         tdamp=damping.thermostat_fs * units.fs,
     )
+    _count_moving(integrator, segment.target_K(0))
+    return integrator
 
 
 def _npt(atoms: Atoms, segment: Segment, damping: Damping) -> Any:
-    return MTKNPT(
+    integrator = MTKNPT(
         atoms,
         timestep=segment.time_step_fs * units.fs,
         temperature_K=segment.target_K(0),
@@ -67,6 +72,17 @@ def _npt(atoms: Atoms, segment: Segment, damping: Damping) -> Any:
         tdamp=damping.thermostat_fs * units.fs,
         pdamp=damping.barostat_fs * units.fs,
     )
+    _count_moving(integrator, segment.target_K(0))
+    barostat = integrator._barostat
+    barostat._R[0] *= _CELL_DEGREES / barostat._cell_dof
+    barostat._cell_dof = _CELL_DEGREES
+    return integrator
+
+
+def _count_moving(integrator: Any, temperature_K: float) -> None:
+    """Take the three degrees of freedom of the centre of mass from the thermostat."""
+    integrator._thermostat._num_atoms_global = len(integrator.atoms) - 1
+    set_target(integrator, temperature_K)
 
 
 def _none(atoms: Atoms, segment: Segment, damping: Damping) -> Any:
@@ -83,12 +99,10 @@ KINDS: Mapping[Ensemble, Kind] = {
 
 def set_target(integrator: Any, temperature_K: float) -> None:
     """Turn the thermostat to another temperature; its masses follow, its momenta stay."""
-    thermostat = integrator._thermostat
-    n_atoms = len(integrator.atoms)
-    kT = units.kB * temperature_K * (n_atoms - 1) / n_atoms
+    thermostat, kT = integrator._thermostat, units.kB * temperature_K
     thermostat._kT = kT
     thermostat._Q[:] = kT * thermostat._tdamp**2
-    thermostat._Q[0] *= 3 * n_atoms
+    thermostat._Q[0] *= 3 * thermostat._num_atoms_global
 
 
 def stretch(integrator: Any, cell: FloatArray, factor: float) -> None:

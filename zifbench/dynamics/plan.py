@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from zifbench.dynamics.protocol import EACH_CASE, Ensemble, Protocol, Stage
 from zifbench.errors import DataError
@@ -69,13 +68,20 @@ def plan(
         replica: Number of the replica, from 0.
 
     Raises:
-        DataError: a sampling time that is no multiple of the time step, or a stage shorter than a
-            step or than its samples.
+        DataError: a sampling time that is no multiple of the time step, a stage shorter than a
+            step or than its samples, or a driven cell after a free one.
     """
     edge, segments = 1.0, []
+    free: str | None = None  # the first stage with a cell of its own will
     for stage in protocol.stages:
         segment = _segment(stage, protocol, profile, case_K, replica, edge)
         edge = edge if segment.edges is None else segment.edges[1]
+        if segment.edges is not None and free is not None:
+            raise DataError(
+                f"protocol {protocol.name}, stage {stage.name} drives the volume after {free} let "
+                "it go; drive it first: driven edges are shares of the starting cell"
+            )
+        free = stage.name if stage.ensemble is Ensemble.NPT else free
         segments.append(segment)
     return tuple(segments)
 
@@ -137,17 +143,3 @@ def first_temperature_K(segments: tuple[Segment, ...]) -> float:
         if segment.temperature_K is not None:
             return segment.temperature_K[0]
     raise DataError("no stage has a temperature; velocities cannot be drawn")
-
-
-def check_follows(segments: tuple[Segment, ...]) -> None:
-    """Refuse a driven cell after a free one: the driven edges are shares of the starting cell.
-
-    Raises:
-        DataError: as said.
-    """
-    for before, after in pairwise(segments):
-        if before.ensemble is Ensemble.NPT and after.edges is not None:
-            raise DataError(
-                f"stage {after.name} drives the volume after {before.name} let it go; drive it "
-                "first"
-            )

@@ -73,8 +73,14 @@ class Stage(_Strict):
             raise ValueError(f"{where}: a temperature_K is for nvt and npt, and needed there")
         if self.volume_change_percent is not None and self.ensemble is not Ensemble.NVT:
             raise ValueError(f"{where}: volume_change_percent is for nvt")
-        if not moves and (self.length_ps or self.sample_fs is not None):
-            raise ValueError(f"{where}: minimise has no length_ps and no sample_fs")
+        if not moves and (
+            self.length_ps or self.length_ps_per_replica or self.sample_fs is not None
+        ):
+            raise ValueError(f"{where}: minimise has no length and no sample_fs")
+        if self.ensemble is not Ensemble.NPT and self.pressure_GPa:
+            raise ValueError(f"{where}: pressure_GPa is for npt")
+        if self.ensemble is Ensemble.NPT and isinstance(self.temperature_K, tuple):
+            raise ValueError(f"{where}: a temperature ramp is for nvt")
         return self
 
 
@@ -112,7 +118,7 @@ class Protocol(_Strict):
     hot_K: Positive = 1500.0
     thermostat_fs: Positive = 100.0
     barostat_fs: Positive = 1000.0
-    stop_on: tuple[str, ...] = ("not a number", "contact", "runaway")
+    stop_on: tuple[str, ...] = ("not a number", "lost atom", "contact", "runaway")
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -122,6 +128,8 @@ class Protocol(_Strict):
             raise ValueError("two stages have one name")
         if min(self.supercell) < 1:
             raise ValueError("supercell: wanted three numbers from 1 on")
+        if len({f"{kelvin:g}" for kelvin in self.temperatures_K}) < len(self.temperatures_K):
+            raise ValueError("temperatures_K: two cases of one name")
         each = any(stage.temperature_K == EACH_CASE for stage in self.stages)
         if each != bool(self.temperatures_K):
             raise ValueError('temperatures_K are for stages with temperature_K = "each"')

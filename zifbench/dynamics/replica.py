@@ -104,9 +104,21 @@ class Replica:
         self.step = 0
         self._integrator = None
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all that moves is finite; no model should see anything else."""
+        arrays = [self.atoms.arrays["momenta"], self.atoms.positions, self.atoms.cell.array]
+        if self._integrator is not None:
+            arrays += saved(self._integrator, self.segment.ensemble).values()
+        return all(bool(np.isfinite(array).all()) for array in arrays)
+
     def _minimise(self) -> None:
         momenta = self.atoms.get_momenta()
-        LBFGS(self.atoms, logfile=None).run(fmax=_MINIMISED_EV_PER_A, steps=_MINIMISER_STEPS)
+        minimiser = LBFGS(self.atoms, logfile=None)
+        for _ in minimiser.irun(fmax=_MINIMISED_EV_PER_A, steps=_MINIMISER_STEPS):
+            if not np.isfinite(self.atoms.get_forces()).all():
+                self.atoms.positions[:] = np.nan  # so that the run sees it
+                break
         self.atoms.set_momenta(momenta)
 
     def _rebuild(self, state: Mapping[str, FloatArray]) -> None:

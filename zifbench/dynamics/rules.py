@@ -13,6 +13,8 @@ from zifbench.frames import Frames
 
 # Nothing in a ZIF comes as close, at any temperature that its linkers survive: N–H bonds are 1.0 Å.
 SHORTEST_CONTACT_A = 0.6
+# Positions are not wrapped; up to 256 Å a store keeps them to 1e-5 Å in float32.
+FARTHEST_A = 250.0
 # Above that, a thermostat no longer holds the temperature: twice the target and 200 K more.
 _RUNAWAY_FACTOR, _RUNAWAY_K = 2.0, 200.0
 # A bond that is long for one sample only may have been a vibration.
@@ -34,16 +36,27 @@ class Sample:
     target_K: float
 
 
+NOT_FINITE = "NaN or infinite positions, velocities, cell or energy"
 Memory = MutableMapping[str, float]
 Rule = Callable[[Sample, Memory], str | None]
 
 
 def not_a_number(sample: Sample, memory: Memory) -> str | None:
     """Positions, velocities or energy that are not finite."""
-    arrays = (sample.frame.positions, sample.frame.velocities, sample.frame.energy)
+    frame = sample.frame
+    arrays = (frame.positions, frame.velocities, frame.energy, frame.cell, frame.stress)
     if all(array is None or np.isfinite(array).all() for array in arrays):
         return None
-    return "NaN or infinite positions, velocities or energy"
+    return NOT_FINITE
+
+
+def lost_atom(sample: Sample, memory: Memory) -> str | None:
+    """An atom that has gone far: a fragment that flies off, or a model with a net force."""
+    far = np.abs(sample.frame.positions[0]).max(axis=1)
+    atom = int(far.argmax())
+    if far[atom] <= FARTHEST_A:
+        return None
+    return f"{sample.frame.symbols[atom]} {atom} has gone {far[atom]:.0f} Å"
 
 
 def contact(sample: Sample, memory: Memory) -> str | None:
@@ -78,6 +91,7 @@ def broken_linker(sample: Sample, memory: Memory) -> str | None:
 
 RULES: dict[str, Rule] = {
     "not a number": not_a_number,
+    "lost atom": lost_atom,
     "contact": contact,
     "runaway": runaway,
     "broken linker": broken_linker,

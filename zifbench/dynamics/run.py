@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ase
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
@@ -26,11 +27,11 @@ from zifbench.dataset.store import StoreWriter
 from zifbench.dataset.store.trajectory_writer import TrajectoryWriter
 from zifbench.dynamics.checkpoint import read_checkpoint, write_checkpoint
 from zifbench.dynamics.integrators import Damping
-from zifbench.dynamics.plan import Segment, check_follows, first_temperature_K, plan
+from zifbench.dynamics.plan import Segment, first_temperature_K, plan
 from zifbench.dynamics.protocol import Ensemble, Protocol
 from zifbench.dynamics.replica import Replica
-from zifbench.dynamics.rules import RULES, Sample
-from zifbench.errors import ModelError, ResultError, unknown_name
+from zifbench.dynamics.rules import NOT_FINITE, RULES, Sample
+from zifbench.errors import DataError, ModelError, ResultError, unknown_name
 from zifbench.files import write_text_atomically
 from zifbench.frames import Frames, concatenate
 from zifbench.profiles import Profile
@@ -39,6 +40,7 @@ from zifbench.progress import Progress, no_progress
 RUN_SCHEMA = 1
 RUN_FILE, STORE, CHECKPOINTS = "run.json", "frames.zarr", "checkpoints"
 _CHECK_EVERY = 100  # steps between two looks at the rules where no frames are kept
+_NOT_A_NUMBER = "not a number"
 _MEMORY = "rule "  # prefix of what rules remember, in a checkpoint
 
 
@@ -99,9 +101,8 @@ def cases(
             for k in range(n_replicas):
                 name = start if kelvin is None else f"{start}-{kelvin:g}K"
                 segments = plan(protocol, profile, case_K=kelvin, replica=k)
-                check_follows(segments)
                 first_temperature_K(segments)
-                name = name if n_replicas == 1 else f"{name}-{k}"
+                name = f"{name}-{k}" if k else name
                 found.append(Case(name, start, segments, (seed, _number(name))))
     return found
 
@@ -144,7 +145,9 @@ def run_protocol(
     """
     all_cases = cases(protocol, profile, list(starts), seed=seed, replicas=replicas)
     _check_calculator(protocol, calculator)
-    record = _Record(out, _identity(protocol, profile, starts, model, seed, all_cases))
+    for name, atoms in starts.items():
+        _check_start(protocol, name, atoms)
+    record = _Record(out, _identity(protocol, profile, starts, model, seed))
     total = sum(segment.n_steps for case in all_cases for segment in case.segments)
     with (
         StoreWriter(out / STORE, attributes={"protocol": protocol.name, **model}) as writer,
@@ -165,12 +168,27 @@ def run_protocol(
 def _check_calculator(protocol: Protocol, calculator: Calculator) -> None:
     if "stress" in calculator.implemented_properties:
         return
-    needy = [stage.name for stage in protocol.stages if stage.ensemble is Ensemble.NPT]
+    needy = [
+        stage.name
+        for stage in protocol.stages
+        if stage.ensemble is Ensemble.NPT or stage.volume_change_percent is not None
+    ]
     if needy:
         raise ModelError(
             f"the model gives no stress, which stage {needy[0]} of {protocol.name} needs "
-            "(constant pressure); run a protocol at constant volume"
+            "(constant pressure, or P(V)); run a protocol at one volume"
         )
+
+
+def _check_start(protocol: Protocol, name: str, atoms: Atoms) -> None:
+    """Refuse what no stage could move, and what a rule cannot look at."""
+    if len(atoms) < 2 or not atoms.pbc.all() or not atoms.cell.volume > 0.0:
+        raise DataError(
+            f"{name}: {len(atoms)} atoms, periodic {atoms.pbc.tolist()}, volume "
+            f"{atoms.cell.volume:g} Å³; wanted a periodic cell of at least two atoms"
+        )
+    for rule in protocol.stop_on:
+        RULES[rule](Sample(Frames.from_ase(atoms, source=name), 0.0, 0.0), {})
 
 
 def _identity(
@@ -179,17 +197,22 @@ def _identity(
     starts: Mapping[str, Atoms],
     model: Mapping[str, str],
     seed: int,
-    all_cases: Sequence[Case],
 ) -> dict[str, Any]:
-    """What must be the same for a run to go on."""
+    """What must be the same for a run to go on; replicas may be added."""
+    what = protocol.model_dump_json(by_alias=True, exclude={"about", "source", "replicas"})
     return {
-        "protocol": json.loads(protocol.model_dump_json(by_alias=True)),
+        "protocol": json.loads(what),
         "profile": profile.value,
         "model": dict(model),
         "seed": seed,
-        "replicas": [case.name for case in all_cases],
-        "starts": {name: Frames.from_ase(atoms).digest() for name, atoms in starts.items()},
+        "engine": "ase",
+        "starts": {name: _digest(atoms) for name, atoms in starts.items()},
     }
+
+
+def _digest(atoms: Atoms) -> str:
+    masses = hashlib.sha256(atoms.get_masses().tobytes()).hexdigest()
+    return f"{Frames.from_ase(atoms).digest()[:32]} masses {masses[:16]}"
 
 
 class _Record:
@@ -200,23 +223,23 @@ class _Record:
         self.outcomes: dict[str, Outcome] = {}
         if self._path.exists():
             self._read()
-        elif out.exists() and any(out.iterdir()):
+        elif out.exists() and any(not _is_ours(path) for path in out.iterdir()):
             raise ResultError(f"{out} holds other files than a run; give another --out")
         else:
-            (out / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
             self._write()
+        (out / CHECKPOINTS).mkdir(exist_ok=True)
 
     def _read(self) -> None:
         try:
             old = json.loads(self._path.read_text(encoding="utf-8"))
+            if old["schema"] != RUN_SCHEMA:
+                raise ResultError(
+                    f"{self._path}: schema {old['schema']}, wanted {RUN_SCHEMA}; give another --out"
+                )
             outcomes = [Outcome(**row) for row in old["outcomes"]]
-            schema, before = old["schema"], old["run"]
-        except (ValueError, KeyError, TypeError) as error:
+            before = dict(old["run"])
+        except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ResultError(f"{self._path} is no record of a run: {error}") from error
-        if schema != RUN_SCHEMA:
-            raise ResultError(
-                f"{self._path}: schema {schema}, wanted {RUN_SCHEMA}; give another --out"
-            )
         for key, value in self._identity.items():
             if before.get(key) != value:
                 raise ResultError(
@@ -234,6 +257,7 @@ class _Record:
         content = {
             "schema": RUN_SCHEMA,
             "zifbench": __version__,
+            "ase": ase.__version__,
             "run": self._identity,
             "outcomes": [dataclasses.asdict(outcome) for outcome in self.outcomes.values()],
         }
@@ -243,6 +267,13 @@ class _Record:
         """Steps of replicas that have ended."""
         ended = [case for case in all_cases if case.name in self.outcomes]
         return sum(segment.n_steps for case in ended for segment in case.segments)
+
+
+def _is_ours(path: Path) -> bool:
+    """What a run leaves that was stopped before its record was written."""
+    return path.name == CHECKPOINTS or (
+        path.name.startswith(f".{RUN_FILE}.") and path.name.endswith(".tmp")
+    )
 
 
 def _shown(before: Any, now: Any) -> str:
@@ -263,7 +294,7 @@ class _Mover:
         writer: StoreWriter,
         out: Path,
     ) -> None:
-        self._protocol, self._case, self._writer = protocol, case, writer
+        self._protocol, self._case, self._writer, self._start = protocol, case, writer, start
         self._path = out / CHECKPOINTS / f"{case.name}.npz"
         atoms = start.copy()
         atoms.calc = calculator
@@ -311,12 +342,16 @@ class _Mover:
         try:
             replica.advance()
         except ModelError as error:
+            self._check_model()
             self._broken = ("model", str(error))
             return
-        if segment.ensemble is Ensemble.MINIMISE:
+        except np.linalg.LinAlgError:  # ASE's barostat, of a stress that is not finite
+            self._broken = (_NOT_A_NUMBER, NOT_FINITE)
             return
-        if not np.isfinite(replica.atoms.arrays["momenta"]).all():  # no model should see NaN
-            self._broken = ("not a number", "NaN or infinite velocities")
+        if not replica.is_finite:
+            self._broken = (_NOT_A_NUMBER, NOT_FINITE)
+            return
+        if segment.ensemble is Ensemble.MINIMISE:
             return
         if segment.temperature_K is not None:
             self._target_K = segment.target_K(replica.step)
@@ -325,6 +360,16 @@ class _Mover:
         if self._broken is None and replica.at_end_of_segment:
             self._store()
             replica.next_segment()
+
+    def _check_model(self) -> None:
+        """Whether the model still works where it once did; else the machine failed, not the model.
+
+        Raises:
+            ModelError: it does not; nothing is recorded, and the run can go on elsewhere.
+        """
+        probe = self._start.copy()
+        probe.calc = self._replica.atoms.calc
+        probe.get_potential_energy()
 
     def _look(self, segment: Segment) -> None:
         frame = self._replica.frame()
@@ -359,7 +404,13 @@ class _Mover:
         frames = concatenate(self._kept)
         self._kept = []
         trajectory = self._trajectory(self._replica.segment, frames)
-        new = frames[max(0, trajectory.n_frames - self._first_kept) :]
+        if trajectory.n_frames < self._first_kept:
+            raise ResultError(
+                f"{self._path}: the store holds {trajectory.n_frames} frames of {trajectory.name}, "
+                f"the checkpoint comes after {self._first_kept}; delete the checkpoint to run that "
+                "replica anew"
+            )
+        new = frames[trajectory.n_frames - self._first_kept :]
         if len(new):
             trajectory.append(new)
 
