@@ -298,7 +298,8 @@ def test_settings_say_the_temperature_or_the_source_does():
     lines = {name: OBSERVABLES[name] for name in ("rdf", "pmf")}
     told = observe(Run("run", (MemorySource((frames,), 300.0),)), lines, Settings())
     assert told.temperature_K == 300.0
-    differ = (MemorySource((frames,), 300.0), MemorySource((frames,), 600.0))
+    other = dataclasses.replace(walk(1, n_frames=100), source="b")
+    differ = (MemorySource((frames,), 300.0), MemorySource((other,), 600.0))
     untold = observe(Run("run", differ), lines, Settings())
     assert untold.temperature_K is None
     assert "needs the temperature" in untold.failed["pmf"]
