@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import numpy as np
@@ -172,6 +173,15 @@ def test_a_resample_without_motion_takes_the_error_and_not_the_estimate() -> Non
     found = hill_estimate(cells, temperature_K=T, seed=0, n_resamples=300)
     assert np.isfinite(found.estimate).all()
     assert not found.reliable
+
+
+def test_constants_without_an_error_are_not_converged() -> None:
+    cells = ensemble(KNOWN, ORTHORHOMBIC, 6000)
+    track = stiffness_convergence(cells, temperature_K=T, seed=0, n_points=4, n_resamples=50)
+    assert check_convergence(track, tolerance=0.2).converged
+    lost = dataclasses.replace(track, standard_error_GPa=track.standard_error_GPa * np.nan)
+    assert "an error could not be had" in check_convergence(lost, tolerance=0.2).reason
+    assert not check_convergence(lost, tolerance=0.2).converged
 
 
 def test_convergence_ends_at_the_whole_run_with_shrinking_errors() -> None:

@@ -47,7 +47,7 @@ class Value:
         interval_95: Interval of the mean; None where it cannot be had.
         scatter: Standard deviation of the single samples; None for one sample.
         n: Number of samples.
-        n_of: "frames", "blocks", "files" or "runs".
+        n_of: "frames", "files" or "runs".
         reliable: Whether the interval holds; None where there is none.
         note: Anything a reader must know.
         long_enough: Whether the run is long enough for this number; None where no series tells.

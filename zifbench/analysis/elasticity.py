@@ -250,6 +250,8 @@ def check_convergence(track: StiffnessConvergence, *, tolerance: float = 0.1) ->
     change = np.abs(value[-1] - value[half]) / error[half]
     loose, moving = int(np.argmax(relative)), int(np.argmax(change))
     reasons = []
+    if not np.isfinite(relative).all() or not np.isfinite(change).all():
+        reasons.append("an error could not be had: the strains of some resamples stand still")
     if relative[loose] > tolerance:
         reasons.append(f"{_name(loose)} is known to {100 * relative[loose]:.0f} %")
     if change[moving] > 3.0:

@@ -17,7 +17,6 @@ from zifbench.frames import FloatArray, Frames
 
 _MINIMISED_EV_PER_A = 0.05
 _MINIMISER_STEPS = 500
-_ASE_TIME_FS = 1.0 / units.fs  # ASE's unit of time in fs
 
 
 def _drawn_momenta(atoms: Atoms, temperature_K: float, seed: tuple[int, int]) -> FloatArray:
@@ -141,7 +140,7 @@ class Replica:
             cell=atoms.cell.array[None].copy(),
             energy=np.array([atoms.get_potential_energy()]),
             stress=None if stress is None else full_stress(np.asarray(stress)[None]),
-            velocities=atoms.get_velocities()[None] / _ASE_TIME_FS,
+            velocities=atoms.get_velocities()[None] * units.fs,  # Å/fs
             step=np.array([self.total_step], dtype=np.int64),
             time_fs=np.array([self.time_fs]),
             source="the simulation",
