@@ -15,6 +15,7 @@ from ase.calculators.emt import EMT
 from ase.neighborlist import neighbor_list
 
 from zifbench.dataset.store import open_store
+from zifbench.dynamics import replica as replica_module
 from zifbench.dynamics import run as run_module
 from zifbench.dynamics.integrators import Damping
 from zifbench.dynamics.plan import plan
@@ -138,6 +139,66 @@ def test_a_run_that_was_killed_often_is_the_uninterrupted_one(whole, tmp_path) -
     assert list(expected) == list(found)
     for name, frames in expected.items():
         assert frames.digest() == found[name].digest(), name
+
+
+STATIC = protocol(
+    *(
+        {
+            "name": f"at{change:+g}",
+            "ensemble": "minimise",
+            "length_ps": {},
+            "volume_change_percent": change,
+            "force_eV_per_A": 0.001,
+            "keep": True,
+        }
+        for change in (-1.5, 0, 1.5)
+    )
+)
+
+
+def rattled() -> Atoms:
+    atoms = copper()
+    atoms.rattle(0.1, seed=1)
+    return atoms
+
+
+def minimise(out: Path, calculator: Calculator) -> list[Outcome]:
+    return run_protocol(
+        STATIC, calculator, {"copper": rattled()}, out,
+        profile=Profile.QUICK, model=MODEL, checkpoint_s=0.0,
+    )  # fmt: skip
+
+
+def test_minima_at_several_volumes(tmp_path) -> None:
+    minimise(tmp_path / "whole", Metal())
+    whole = frames_of(tmp_path / "whole")
+    perfect = copper()
+    for change in (-1.5, 0, 1.5):
+        frames = whole[f"copper.at{change:+g}"]
+        assert len(frames) == 1
+        assert not frames.velocities.any()
+        perfect.set_cell(copper().cell * (1 + 0.01 * change) ** (1 / 3), scale_atoms=True)
+        perfect.calc = Metal()
+        assert frames.volume[0] == pytest.approx(perfect.get_volume())
+        assert frames.energy[0] == pytest.approx(perfect.get_potential_energy(), abs=1e-5)
+    kills = 0
+    while True:
+        try:
+            minimise(tmp_path / "run", Fragile(5))
+            break
+        except StoppedError:
+            kills += 1
+    assert kills > 5
+    for name, frames in frames_of(tmp_path / "run").items():
+        assert frames.digest() == whole[name].digest()
+
+
+def test_a_minimum_that_is_not_reached_is_said(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(replica_module, "MOST_MINIMISER_STEPS", 2)
+    (outcome,) = minimise(tmp_path / "run", Metal())
+    assert outcome.ended == "completed"
+    assert "at-1.5: " in outcome.reason
+    assert "eV/Å more than wanted" in outcome.reason
 
 
 def test_kills_between_checkpoints_lose_nothing_and_double_nothing(whole, tmp_path) -> None:

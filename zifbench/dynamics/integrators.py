@@ -22,6 +22,7 @@ from ase import Atoms, units
 from ase.md.nose_hoover_chain import MTKNPT, NoseHooverChainNVT
 from ase.md.verlet import VelocityVerlet
 
+from zifbench.dynamics.minimiser import MINIMISER_STATE, Minimiser
 from zifbench.dynamics.plan import Segment
 from zifbench.dynamics.protocol import Ensemble
 from zifbench.frames import FloatArray
@@ -85,12 +86,12 @@ def _count_moving(integrator: Any, temperature_K: float) -> None:
     set_target(integrator, temperature_K)
 
 
-def _none(atoms: Atoms, segment: Segment, damping: Damping) -> Any:
-    return None
+def _minimise(atoms: Atoms, segment: Segment, damping: Damping) -> Any:
+    return Minimiser(atoms, segment.force_eV_per_A)
 
 
 KINDS: Mapping[Ensemble, Kind] = {
-    Ensemble.MINIMISE: Kind(_none, ()),
+    Ensemble.MINIMISE: Kind(_minimise, MINIMISER_STATE),
     Ensemble.NVE: Kind(_nve, ()),
     Ensemble.NVT: Kind(_nvt, _THERMOSTAT),
     Ensemble.NPT: Kind(_npt, (*_THERMOSTAT, *_BAROSTAT)),
@@ -114,11 +115,16 @@ def stretch(integrator: Any, cell: FloatArray, factor: float) -> None:
 
 def saved(integrator: Any, ensemble: Ensemble) -> dict[str, FloatArray]:
     """What thermostat and barostat remember."""
+    if isinstance(integrator, Minimiser):
+        return integrator.state()
     return {name: np.array(_find(integrator, name)) for name in KINDS[ensemble].state}
 
 
 def restore(integrator: Any, ensemble: Ensemble, state: Mapping[str, FloatArray]) -> None:
     """Put back what `saved` gave."""
+    if isinstance(integrator, Minimiser):
+        integrator.restore(state)
+        return
     for name in KINDS[ensemble].state:
         _find(integrator, name)[:] = state[name]
 

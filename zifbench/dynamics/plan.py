@@ -25,6 +25,8 @@ class Segment:
             the cell is not driven.
         pressure_GPa: External pressure in NPT.
         sample_every: Steps between the frames that are kept; None keeps none.
+        force_eV_per_A: Largest force that a minimisation leaves.
+        keep: Whether its minimum is kept as a frame.
     """
 
     name: str
@@ -35,10 +37,14 @@ class Segment:
     edges: tuple[float, float] | None
     pressure_GPa: float
     sample_every: int | None
+    force_eV_per_A: float = 0.05
+    keep: bool = False
 
     @property
     def n_samples(self) -> int:
         """Frames that are kept."""
+        if self.keep:
+            return 1
         return self.n_steps // self.sample_every if self.sample_every else 0
 
     def target_K(self, step: int) -> float:
@@ -113,7 +119,7 @@ def _segment(
         edges = (edge, (1.0 + 0.01 * stage.volume_change_percent) ** (1.0 / 3.0))
     return Segment(
         stage.name, stage.ensemble, n_steps, time_step, temperature, edges, stage.pressure_GPa,
-        every,
+        every, stage.force_eV_per_A, stage.keep,
     )  # fmt: skip
 
 
@@ -134,11 +140,13 @@ def _multiple(time_fs: float, time_step_fs: float, where: str) -> int:
 
 
 def first_temperature_K(segments: tuple[Segment, ...]) -> float:
-    """Temperature of the first thermostat: what the velocities are drawn from.
+    """Temperature of the first thermostat: what the velocities are drawn from; 0 if nothing moves.
 
     Raises:
-        DataError: none of the stages has a thermostat.
+        DataError: something moves, and none of the stages has a thermostat.
     """
+    if all(segment.ensemble is Ensemble.MINIMISE for segment in segments):
+        return 0.0
     for segment in segments:
         if segment.temperature_K is not None:
             return segment.temperature_K[0]

@@ -34,6 +34,9 @@ class Ensemble(StrEnum):
     NPT = "npt"  # constant stress, all nine components of the cell flexible
 
 
+_DRIVEN = {Ensemble.NVT, Ensemble.MINIMISE}
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -49,9 +52,11 @@ class Stage(_Strict):
         temperature_K: Of the thermostat: a number, (from, to) for a ramp, or "each" for that of
             the case. None in NVE and where atoms stand still.
         volume_change_percent: Where the volume stands at the end, in per cent of the starting one;
-            the cell edges change linearly with time. None: as it is.
+            the cell edges change linearly with time (where nothing moves, at once). None: as it is.
         pressure_GPa: External pressure in NPT.
         sample_fs: Time between the frames that are kept; None keeps none.
+        force_eV_per_A: Largest force on an atom that a minimisation leaves.
+        keep: Keep the minimum as a frame.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]*$", max_length=60)]
@@ -62,6 +67,8 @@ class Stage(_Strict):
     volume_change_percent: Annotated[float, Field(gt=-90.0, lt=900.0)] | None = None
     pressure_GPa: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     sample_fs: Positive | None = None
+    force_eV_per_A: Positive = 0.05
+    keep: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Stage:
@@ -71,12 +78,16 @@ class Stage(_Strict):
             raise ValueError(f"{where}: length_ps wants {', '.join(Profile)}")
         if (self.ensemble in {Ensemble.NVT, Ensemble.NPT}) != (self.temperature_K is not None):
             raise ValueError(f"{where}: a temperature_K is for nvt and npt, and needed there")
-        if self.volume_change_percent is not None and self.ensemble is not Ensemble.NVT:
-            raise ValueError(f"{where}: volume_change_percent is for nvt")
+        if self.volume_change_percent is not None and self.ensemble not in _DRIVEN:
+            raise ValueError(f"{where}: volume_change_percent is for nvt and minimise")
         if not moves and (
             self.length_ps or self.length_ps_per_replica or self.sample_fs is not None
         ):
-            raise ValueError(f"{where}: minimise has no length and no sample_fs")
+            raise ValueError(
+                f"{where}: minimise has no length and no sample_fs (keep = true is for it)"
+            )
+        if moves and (self.keep or "force_eV_per_A" in self.model_fields_set):
+            raise ValueError(f"{where}: keep and force_eV_per_A are for minimise")
         if self.ensemble is not Ensemble.NPT and self.pressure_GPa:
             raise ValueError(f"{where}: pressure_GPa is for npt")
         if self.ensemble is Ensemble.NPT and isinstance(self.temperature_K, tuple):

@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms, units
-from ase.optimize import LBFGS
 
 from zifbench.ase_io import full_stress
 from zifbench.dynamics.integrators import KINDS, Damping, restore, saved, set_target, stretch
+from zifbench.dynamics.minimiser import Minimiser
 from zifbench.dynamics.plan import Segment, first_temperature_K
 from zifbench.dynamics.protocol import Ensemble
 from zifbench.frames import FloatArray, Frames
 
-_MINIMISED_EV_PER_A = 0.05
-_MINIMISER_STEPS = 500
+MOST_MINIMISER_STEPS = 1000
 
 
 def _drawn_momenta(atoms: Atoms, temperature_K: float, seed: tuple[int, int]) -> FloatArray:
@@ -67,11 +66,10 @@ class Replica:
         return float(self.atoms.get_temperature()) * n / max(1, n - 1)
 
     def advance(self) -> None:
-        """One step; the next segment begins where one is at its end."""
+        """One step of the segment."""
         segment = self.segment
         if segment.ensemble is Ensemble.MINIMISE:
-            self._minimise()
-            self._next()
+            self._downhill(segment)
             return
         if self._integrator is None:
             self._integrator = KINDS[segment.ensemble].make(self.atoms, segment, self._damping)
@@ -88,6 +86,8 @@ class Replica:
     @property
     def at_end_of_segment(self) -> bool:
         """Whether all steps of the segment are done."""
+        if self.segment.ensemble is Ensemble.MINIMISE:
+            return self.step >= MOST_MINIMISER_STEPS or self._integrator.converged
         return self.step >= self.segment.n_steps
 
     def next_segment(self) -> None:
@@ -95,7 +95,8 @@ class Replica:
         before = self.segment
         state = saved(self._integrator, before.ensemble) if self._integrator else {}
         self._next()
-        if not self.done and self.segment.ensemble is before.ensemble and state:
+        moves = before.ensemble is not Ensemble.MINIMISE
+        if not self.done and self.segment.ensemble is before.ensemble and state and moves:
             self._rebuild(state)
 
     def _next(self) -> None:
@@ -111,14 +112,23 @@ class Replica:
             arrays += saved(self._integrator, self.segment.ensemble).values()
         return all(bool(np.isfinite(array).all()) for array in arrays)
 
-    def _minimise(self) -> None:
-        momenta = self.atoms.get_momenta()
-        minimiser = LBFGS(self.atoms, logfile=None)
-        for _ in minimiser.irun(fmax=_MINIMISED_EV_PER_A, steps=_MINIMISER_STEPS):
-            if not np.isfinite(self.atoms.get_forces()).all():
-                self.atoms.positions[:] = np.nan  # so that the run sees it
-                break
-        self.atoms.set_momenta(momenta)
+    def _downhill(self, segment: Segment) -> None:
+        """One step to the minimum of the segment's volume; atoms that are there stay."""
+        if self._integrator is None:
+            if segment.edges is not None:
+                self.atoms.set_cell(self._cell * segment.edges[1], scale_atoms=True)
+            self._integrator = KINDS[segment.ensemble].make(self.atoms, segment, self._damping)
+        if not self._integrator.converged:
+            self._integrator.step()
+        self.step += 1
+
+    @property
+    def excess_force_eV_per_A(self) -> float:
+        """What is left above the limit of a minimisation; 0 at a minimum and elsewhere."""
+        if not isinstance(self._integrator, Minimiser):
+            return 0.0
+        largest = self._integrator.largest_force_eV_per_A
+        return max(0.0, largest - self.segment.force_eV_per_A)
 
     def _rebuild(self, state: Mapping[str, FloatArray]) -> None:
         kind = self.segment.ensemble
@@ -131,6 +141,9 @@ class Replica:
         """The system as it stands, one frame."""
         atoms = self.atoms
         results = atoms.calc.results
+        velocities = atoms.get_velocities() * units.fs  # Å/fs
+        if self.segment.ensemble is Ensemble.MINIMISE:  # drawn already, and not in use yet
+            velocities[:] = 0.0
         stress = results.get("stress")
         return Frames(
             numbers=atoms.numbers,
@@ -140,7 +153,7 @@ class Replica:
             cell=atoms.cell.array[None].copy(),
             energy=np.array([atoms.get_potential_energy()]),
             stress=None if stress is None else full_stress(np.asarray(stress)[None]),
-            velocities=atoms.get_velocities()[None] * units.fs,  # Å/fs
+            velocities=velocities[None],
             step=np.array([self.total_step], dtype=np.int64),
             time_fs=np.array([self.time_fs]),
             source="the simulation",

@@ -41,6 +41,7 @@ RUN_SCHEMA = 1
 RUN_FILE, STORE, CHECKPOINTS = "run.json", "frames.zarr", "checkpoints"
 _CHECK_EVERY = 100  # steps between two looks at the rules where no frames are kept
 _NOT_A_NUMBER = "not a number"
+_LEFT = "minimum of "  # prefix of what minimisations left, in the same memory
 _MEMORY = "rule "  # prefix of what rules remember, in a checkpoint
 
 
@@ -68,7 +69,7 @@ class Outcome:
     Attributes:
         replica: Its name.
         ended: "completed", or the rule that it broke.
-        reason: In words; empty if it completed.
+        reason: In words; empty if it completed and all minimisations found their minimum.
         time_fs: Simulated time.
         last_good_fs: Time of the last sample at which no rule was broken.
         wall_s: Seconds of computing, since it was last taken up.
@@ -351,12 +352,17 @@ class _Mover:
         if not replica.is_finite:
             self._broken = (_NOT_A_NUMBER, NOT_FINITE)
             return
-        if segment.ensemble is Ensemble.MINIMISE:
-            return
         if segment.temperature_K is not None:
             self._target_K = segment.target_K(replica.step)
-        if replica.step % (segment.sample_every or _CHECK_EVERY) == 0:
-            self._look(segment)
+        if segment.ensemble is Ensemble.MINIMISE:
+            due, number = replica.at_end_of_segment, 0
+            if due and replica.excess_force_eV_per_A > 0.0:
+                self._memory[_LEFT + segment.name] = replica.excess_force_eV_per_A
+        else:
+            every = segment.sample_every or _CHECK_EVERY
+            due, number = replica.step % every == 0, replica.step // every - 1
+        if due:
+            self._look(segment, number)
         if self._broken is None and replica.at_end_of_segment:
             self._store()
             replica.next_segment()
@@ -371,7 +377,8 @@ class _Mover:
         probe.calc = self._replica.atoms.calc
         probe.get_potential_energy()
 
-    def _look(self, segment: Segment) -> None:
+    def _look(self, segment: Segment, number: int) -> None:
+        """Hold the rules against a sample, and keep it as that frame of its stage."""
         frame = self._replica.frame()
         sample = Sample(frame, self._replica.temperature_K, self._target_K)
         for name in self._protocol.stop_on:
@@ -380,9 +387,9 @@ class _Mover:
                 self._broken = (name, reason)
                 return
         self._last_good_fs = self._replica.time_fs
-        if segment.sample_every is not None:
+        if segment.n_samples:
             if not self._kept:
-                self._first_kept = self._replica.step // segment.sample_every - 1
+                self._first_kept = number
             self._kept.append(frame)
 
     def _save(self) -> None:
@@ -434,7 +441,12 @@ class _Mover:
 
     def outcome(self, wall_s: float) -> Outcome:
         """How it ended."""
-        ended, reason = self._broken or ("completed", "")
+        left = [
+            f"{key.removeprefix(_LEFT)}: {value:.2g} eV/Å more than wanted are left"
+            for key, value in self._memory.items()
+            if key.startswith(_LEFT)
+        ]
+        ended, reason = self._broken or ("completed", "; ".join(left))
         return Outcome(
             self._case.name, ended, reason, self._replica.time_fs, self._last_good_fs, wall_s
         )
