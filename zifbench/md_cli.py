@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from zifbench.dynamics.forecast import Forecast
+    from zifbench.profiles import Profile
 
 md = typer.Typer(
     help="Molecular dynamics with a candidate: the same protocols for every model.",
@@ -40,7 +45,13 @@ def run(
     ],
     model: Annotated[str, typer.Argument(help="As for `zifbench evaluate`.")],
     out: Annotated[Path, typer.Option(help="Directory of the run.")],
-    profile: Annotated[str, typer.Option(help="quick, standard or paper: how long.")] = "quick",
+    profile: Annotated[
+        str | None, typer.Option(help="quick, standard or paper: how long. [default: quick]")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Take the longest profile that ends within 30min, 8h, 2d, by a probe."),
+    ] = None,
     start: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,14 +78,19 @@ def run(
     in OUT/frames.zarr, a trajectory for each replica and stage: `zifbench analyse` reads them.
     """
     from zifbench import console
+    from zifbench.dynamics.forecast import parse_hours
     from zifbench.dynamics.simulate import simulate
+    from zifbench.errors import DataError
     from zifbench.profiles import parse_profile
 
+    if profile is not None and budget is not None:
+        raise DataError("--profile and --budget contradict each other; give one of them")
     outcomes = simulate(
         protocol,
         model,
         out,
-        profile=parse_profile(profile),
+        profile=parse_profile(profile or "quick"),
+        budget_h=None if budget is None else parse_hours(budget),
         starts=start or (),
         replicas=replicas,
         seed=seed,
@@ -92,3 +108,74 @@ def run(
     ]
     console.show_rows("", ["replica", "ended", "ps", "good until, ps", "reason"], rows)
     console.out.print(f"frames: {out / 'frames.zarr'}", soft_wrap=True)
+
+
+@md.command()
+def forecast(
+    model: Annotated[str, typer.Argument(help="As for `zifbench evaluate`.")],
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a protocol or a .toml; repeat for several. [default: all]"),
+    ] = None,
+    start: Annotated[
+        list[str] | None, typer.Option(help="Structures in place of the protocols' own.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Mark what fits into 30min, 8h, 2d altogether.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Let this model run code while loading.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what protocols will cost here with a model: hours, memory, disk, from a few steps.
+
+    Replicas are counted one after the other. Larger cells are scaled with their atoms; frames on
+    disk are counted before compression.
+    """
+    from zifbench import console
+    from zifbench.dynamics.forecast import choose, parse_hours
+    from zifbench.dynamics.simulate import forecast_protocols
+    from zifbench.profiles import Profile
+
+    hours = None if budget is None else parse_hours(budget)
+    rows = forecast_protocols(
+        model,
+        protocol or (),
+        starts=start or (),
+        device=device,
+        trust=trust,
+        progress=console.progress_bar,
+    )
+    chosen = {} if hours is None else choose(rows, hours)
+    names = list(dict.fromkeys(row.protocol for row in rows))
+    if as_json:
+        fits = [{**vars(row), "chosen": chosen.get(row.protocol) is row.profile} for row in rows]
+        typer.echo(json.dumps(fits, indent=1))
+        return
+    heads = ["protocol", "systems", *Profile, "memory, GiB", "frames, GiB"]
+    heads += ["fits"] if hours is not None else []
+    console.show_rows("", heads, [_costs(name, rows, chosen) for name in names])
+    console.out.print("systems, memory and frames are those of the longest profile", soft_wrap=True)
+
+
+def _costs(name: str, rows: Sequence[Forecast], chosen: Mapping[str, Profile]) -> list[str]:
+    """A line of the table of forecasts."""
+    of_profile = {row.profile: row for row in rows if row.protocol == name}
+    longest = list(of_profile.values())[-1]
+    return [
+        name,
+        f"{longest.n_replicas} × {longest.n_atoms}",
+        *(_duration(row.hours) for row in of_profile.values()),
+        f"{longest.memory_GiB:.2g}",
+        f"{longest.disk_GiB:.2g}",
+        str(chosen.get(name, "")),
+    ]
+
+
+def _duration(hours: float) -> str:
+    """Hours in the unit that people would use."""
+    if hours < 1.0:
+        return f"{max(1.0, 60.0 * hours):.0f} min"
+    return f"{hours:.1f} h" if hours < 48.0 else f"{hours / 24.0:.0f} d"

@@ -1,0 +1,126 @@
+"""Forecasts: what is counted, how it scales, and what a budget buys."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from tests.dynamics.test_run import protocol
+from zifbench.dynamics.forecast import (
+    MINIMISATION_CALLS,
+    PROBE_STEPS,
+    Forecast,
+    StepCost,
+    choose,
+    forecast,
+    parse_hours,
+    probe,
+)
+from zifbench.errors import DataError
+from zifbench.profiles import Profile
+
+COST = StepCost(n_atoms=100, seconds=0.5, slowest_seconds=1.0, memory_GiB=0.2, base_GiB=0.5)
+STAGES = (
+    {"name": "down", "ensemble": "minimise", "length_ps": {}, "keep": True},
+    {"name": "hold", "ensemble": "nvt", "temperature_K": 300, "sample_fs": 10},
+    {
+        "name": "squeeze",
+        "ensemble": "nvt",
+        "temperature_K": 300,
+        "volume_change_percent": 1,
+        "length_ps": {"quick": 0.1, "standard": 0.2, "paper": 0.3},
+    },
+)
+
+
+def test_calls_time_memory_and_disk_are_counted() -> None:
+    what = protocol(*STAGES, replicas={"quick": 3, "standard": 3, "paper": 3})
+    found = forecast(what, Profile.STANDARD, {"a": 100, "b": 400}, COST)
+    calls = MINIMISATION_CALLS + 50 + 2 * 100  # at 2 fs; a driven cell takes two calls a step
+    assert found.n_replicas == 6
+    assert found.n_calls == 6 * calls
+    assert found.hours == pytest.approx(3 * calls * (0.5 + 4 * 0.5) / 3600.0)
+    assert found.hours_at_most == pytest.approx(2.0 * found.hours)
+    assert found.memory_GiB == pytest.approx(0.5 + 4 * 0.2)
+    frames = 3 * (1 + 10)
+    assert found.disk_GiB * 2**30 == pytest.approx(frames * (24 * 500 + 2 * 168))
+
+
+def test_a_probe_times_steps_after_the_warm_up() -> None:
+    class Slow(EMT):
+        calls = 0
+
+        def calculate(self, *args, **kwargs):
+            super().calculate(*args, **kwargs)
+            self.calls += 1
+            time.sleep(0.2 if self.calls == 1 else 0.005)
+
+    calculator, atoms = Slow(), bulk("Cu", cubic=True).repeat(2)
+    before = atoms.positions.copy()
+    cost = probe(calculator, atoms)
+    assert calculator.calls >= PROBE_STEPS
+    assert cost.n_atoms == 32
+    assert 0.005 <= cost.seconds <= cost.slowest_seconds < 0.2
+    assert (atoms.positions == before).all()
+
+
+def row(name: str, profile: Profile, hours: float) -> Forecast:
+    return Forecast(name, profile, 1, 1, 1, hours / 2, hours, 0.1, 0.1)
+
+
+def test_a_budget_buys_short_profiles_of_all_before_long_ones() -> None:
+    rows = [
+        row(name, profile, hours)
+        for name, all_hours in {"a": (1, 10, 100), "b": (2, 4, 8), "c": (50, 51, 52)}.items()
+        for profile, hours in zip(Profile, all_hours, strict=True)
+    ]
+    quick, standard, paper = Profile
+    assert choose(rows, 0.5) == {}
+    assert choose(rows, 3.0) == {"a": quick, "b": quick}
+    assert choose(rows, 5.0) == {"a": quick, "b": standard}
+    assert choose(rows, 14.0) == {"a": standard, "b": standard}
+    assert choose(rows, 18.0) == {"a": standard, "b": paper}
+    assert choose(rows, 1e3) == {"a": paper, "b": paper, "c": paper}
+
+
+@pytest.mark.parametrize(("text", "hours"), [("30min", 0.5), ("8h", 8.0), ("1.5d", 36.0)])
+def test_budgets_carry_their_unit(text, hours) -> None:
+    assert parse_hours(text) == hours
+
+
+@pytest.mark.parametrize("text", ["8", "h", "", "-2h", "0h", "8 weeks", "infh", "nanh", "8hh"])
+def test_other_budgets_are_refused(text) -> None:
+    with pytest.raises(DataError, match="--budget"):
+        parse_hours(text)
+
+
+def test_a_budget_chooses_the_profile_of_a_run_and_a_resumed_one_keeps_it(tmp_path) -> None:
+    from zifbench.dynamics.simulate import simulate
+
+    own = tmp_path / "own.toml"
+    own.write_text(
+        'schema = 1\nabout = ""\nsource = ""\nstart = "x"\n[[stages]]\nname = "nvt"\n'
+        'ensemble = "nvt"\ntemperature_K = 300\nsample_fs = 5\n'
+        "length_ps = { quick = 0.005, standard = 0.01, paper = 1e6 }\n"
+    )
+    start = tmp_path / "cu.extxyz"
+    bulk("Cu", cubic=True).repeat(2).write(start)
+    factory = tmp_path / "emt.py"
+    factory.write_text("from ase.calculators.emt import EMT\n\ndef make():\n    return EMT()\n")
+
+    def go(hours: float, **options) -> str:
+        simulate(
+            str(own), f"{factory}:make", tmp_path / "run",
+            budget_h=hours, starts=[str(start)], trust=True, **options,
+        )  # fmt: skip
+        return json.loads((tmp_path / "run" / "run.json").read_text())["run"]["profile"]
+
+    with pytest.raises(DataError, match="in its shortest profile takes about"):
+        go(1e-9)
+    assert not (tmp_path / "run").exists()
+    assert go(1.0) == "standard"
+    assert go(1e-9) == "standard"
