@@ -73,7 +73,7 @@ def evaluate(
         Path | None, typer.Option(help="Split of the store in --data: score one of its subsets.")
     ] = None,
     subset: Annotated[str, typer.Option(help="Subset of the split.")] = "test",
-    tasks: Annotated[str, typer.Option(help="Comma-separated tasks, or all.")] = "all",
+    tasks: Annotated[str, typer.Option(help="Comma-separated tasks, default or all.")] = "default",
     profile: Annotated[
         str, typer.Option(help="quick, standard or paper: how long to run.")
     ] = "quick",

@@ -108,8 +108,6 @@ def note(sentence: str) -> None:
 
 def show_result(result: Result) -> None:
     """The scorecard of one evaluation."""
-    from zifbench.benchmark.result import QUANTITIES
-
     overall = [m for m in result.measurements() if not set(m.subset) - {"atoms", "composition"}]
     table = Table(
         title=f"{result.model.name} on {', '.join(result.data.names)}", title_justify="left"
@@ -120,7 +118,7 @@ def show_result(result: Result) -> None:
     table.add_column("samples", justify="right")
     for m in overall:
         table.add_row(
-            ", ".join([QUANTITIES.get(m.quantity, m.quantity), *_compositions(m)]),
+            m.title,
             format_interval(m.value, m.interval_95),
             m.unit,
             f"{m.n} {m.n_of}",
@@ -132,10 +130,6 @@ def show_result(result: Result) -> None:
         for gap in task.gaps:
             say("yellow", task.task, gap)
     _show_conformance(result)
-
-
-def _compositions(measurement: Measurement) -> list[str]:
-    return [measurement.subset["composition"]] if "composition" in measurement.subset else []
 
 
 def _show_subsets(measurements: Sequence[Measurement], key: str) -> None:

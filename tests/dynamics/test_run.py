@@ -193,6 +193,14 @@ def test_minima_at_several_volumes(tmp_path) -> None:
         assert frames.digest() == whole[name].digest()
 
 
+def test_a_minimum_is_at_rest_though_velocities_are_drawn_already(tmp_path) -> None:
+    down = {"name": "down", "ensemble": "minimise", "length_ps": {}, "keep": True}
+    go(protocol(down, {**NVT, "sample_fs": 100}), tmp_path / "run")
+    found = frames_of(tmp_path / "run")
+    assert not found["copper.down"].velocities.any()
+    assert found["copper.nvt"].velocities.any()
+
+
 def test_a_minimum_that_is_not_reached_is_said(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(replica_module, "MOST_MINIMISER_STEPS", 2)
     (outcome,) = minimise(tmp_path / "run", Metal())

@@ -36,7 +36,7 @@ from zifbench.benchmark.result import (
     save_result,
 )
 from zifbench.benchmark.run import Run
-from zifbench.benchmark.tasks import TASKS
+from zifbench.benchmark.tasks import TASKS, default_tasks
 from zifbench.bundled import BUNDLED_DATA
 from zifbench.dataset.named import is_store_name, load_named
 from zifbench.errors import DataError, ResultError, ZifbenchError, unknown_name
@@ -100,7 +100,7 @@ class Options:
         subset: Subset of the split.
     """
 
-    tasks: tuple[str, ...] = tuple(TASKS)
+    tasks: tuple[str, ...] = tuple(default_tasks())
     profile: Profile = Profile.QUICK
     device: str = "auto"
     threads: int | None = None

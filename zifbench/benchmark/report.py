@@ -9,7 +9,7 @@ from typing import Any
 from zifbench.benchmark.accuracy_task import read_chunks
 from zifbench.benchmark.plots import draw_bars, draw_parity, parity_data
 from zifbench.benchmark.predictions import PredictionStore
-from zifbench.benchmark.result import QUANTITIES, Measurement, Result
+from zifbench.benchmark.result import Measurement, Result
 from zifbench.frames import Frames
 from zifbench.pages import write_page
 
@@ -28,7 +28,6 @@ def write_report(result: Result, frames: Sequence[Frames], directory: Path) -> P
         Path(__file__).with_name("report.html.j2"),
         directory / REPORT_FILE,
         result=result,
-        quantities=QUANTITIES,
         headline={name: _overall(task.measurements) for name, task in result.tasks.items()},
         pictures=_pictures(result, frames, directory),
         by_phase=_subsets(result, "phase"),

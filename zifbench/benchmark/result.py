@@ -56,6 +56,16 @@ class Measurement(Record):
     noise_floor: float | None = None
     note: str | None = None
 
+    @property
+    def title(self) -> str:
+        """What was measured, in words, with the composition or the size it is restricted to."""
+        words = [QUANTITIES.get(self.quantity, self.quantity)]
+        if "composition" in self.subset:
+            words.append(self.subset["composition"])
+        if "atoms" in self.subset:
+            words.append(f"{self.subset['atoms']} atoms")
+        return ", ".join(words)
+
 
 class Outlier(Record):
     """A frame or atom with a large error."""
@@ -150,6 +160,8 @@ QUANTITIES: dict[str, str] = {
     "time_per_call": "Speed, one call",
     "time_forward": "Speed, the model alone",
     "time_neighbours": "Speed, neighbour list and input",
+    "time_per_step": "Speed, one step of MD",
+    "time_exponent": "Speed, power of the number of atoms",
     "peak_memory": "Peak memory of the process",
     "peak_device_memory": "Peak memory on the device",
 }

@@ -49,7 +49,16 @@ class Task:
     lengths: Mapping[Profile, str]
     run: Callable[[Run], TaskResult]
     needs_labels: bool = False
+    by_default: bool = True
 
+
+_DOUBLED = ((1, 1, 1), (2, 1, 1), (2, 2, 1), (2, 2, 2))
+# Supercells of the scaling task, and steps that are timed of each.
+SCALING_CELLS: Mapping[Profile, tuple[tuple[tuple[int, int, int], ...], int]] = {
+    Profile.QUICK: (_DOUBLED, 6),
+    Profile.STANDARD: ((*_DOUBLED, (3, 3, 3)), 20),
+    Profile.PAPER: ((*_DOUBLED, (3, 3, 3), (4, 4, 4), (5, 5, 5)), 50),
+}
 
 # Calls that are timed, and calls before them for warm-up.
 SPEED_CALLS: Mapping[Profile, tuple[int, int]] = {

@@ -163,7 +163,7 @@ def speed_measurements(times: CallTimes, *, n_atoms: int, device: str) -> list[M
         )
         for name, seconds in rows.items()
     ]
-    return found + list(_memory(n_atoms, device))
+    return found + list(memory_measurements(n_atoms, device))
 
 
 def median_interval(values: FloatArray) -> tuple[float, float] | None:
@@ -189,7 +189,8 @@ def _spread(values: FloatArray) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _memory(n_atoms: int, device: str) -> Iterator[Measurement]:
+def memory_measurements(n_atoms: int, device: str) -> Iterator[Measurement]:
+    """Peak memory so far, of the process and of the device where there is one."""
     subset = {"atoms": str(n_atoms)}
     if device.startswith("cuda"):
         import torch
