@@ -27,7 +27,7 @@ from zifbench.dynamics.protocol import Protocol
 from zifbench.dynamics.record import CHECKPOINTS, RUN_FILE, STORE, Outcome, Record, identity
 from zifbench.dynamics.rules import RULES, Sample
 from zifbench.dynamics.speedometer import Speedometer
-from zifbench.errors import DataError
+from zifbench.errors import DataError, ResultError
 from zifbench.frames import Frames
 from zifbench.profiles import Profile
 from zifbench.progress import Progress, no_progress
