@@ -45,6 +45,19 @@ class CutError(DataError):
     """A dump that ends within a frame: LAMMPS was stopped there, or is writing it."""
 
 
+class LostAtomsError(DataError):
+    """A frame with fewer atoms than the one before; the simulation blew up.
+
+    Args:
+        step: Its step.
+        reason: In words.
+    """
+
+    def __init__(self, step: int, reason: str) -> None:
+        super().__init__(reason)
+        self.step = step
+
+
 def read_dump(path: Path, n_atoms: int) -> Iterator[Snapshot]:
     """Frames one by one.
 
@@ -54,14 +67,33 @@ def read_dump(path: Path, n_atoms: int) -> Iterator[Snapshot]:
 
     Raises:
         CutError: after the whole frames, if the last one is cut.
+        LostAtomsError: a frame that has fewer atoms than those before.
         DataError: another kind of file, or other atoms.
     """
     with path.open(encoding="utf-8", errors="replace") as file:
+        begun = False
         while header := list(islice(file, _N_HEADER)):
-            yield _snapshot(header, file, path, n_atoms)
+            step, n_found, cell, origin = _parsed(header, path)
+            if begun and n_found < n_atoms:
+                raise LostAtomsError(step, f"LAMMPS lost {n_atoms - n_found} of {n_atoms} atoms")
+            if n_found != n_atoms:
+                raise DataError(
+                    f"{path}: {n_found} atoms at step {step}, wanted {n_atoms}; is it of another "
+                    "replica?"
+                )
+            rows = _rows(file, path, step, n_atoms)
+            yield Snapshot(
+                step=step,
+                cell=cell,
+                types=rows[:, 1].astype(np.int64),
+                positions=rows[:, 2:5] - origin,
+                velocities=rows[:, 5:8] * _PER_PS_IN_PER_FS,
+            )
+            begun = True
 
 
-def _snapshot(header: list[str], file: TextIO, path: Path, n_atoms: int) -> Snapshot:
+def _parsed(header: list[str], path: Path) -> tuple[int, int, FloatArray, FloatArray]:
+    """Step, number of atoms, cell and its corner, from the lines before the atoms."""
     if len(header) < _N_HEADER or not header[-1].endswith("\n"):
         raise CutError(f"{path}: its last frame is cut within its header")
     words = [line.rstrip("\n") for line in header]
@@ -69,23 +101,10 @@ def _snapshot(header: list[str], file: TextIO, path: Path, n_atoms: int) -> Snap
     if not fits or words[-1].rstrip() != _COLUMNS:
         raise DataError(f"{path} is no dump of a zifbench deck: a frame begins with {words[0]!r}")
     try:
-        step, n_found = int(words[1]), int(words[3])
         bounds = np.array([[float(x) for x in line.split()] for line in words[5:8]])
+        return int(words[1]), int(words[3]), *_box(bounds)
     except ValueError as error:
         raise DataError(f"{path}: the header of a frame is damaged ({error})") from error
-    if n_found != n_atoms:
-        raise DataError(
-            f"{path}: {n_found} atoms at step {step}, wanted {n_atoms}; is it of another replica?"
-        )
-    cell, origin = _box(bounds)
-    rows = _rows(file, path, step, n_atoms)
-    return Snapshot(
-        step=step,
-        cell=cell,
-        types=rows[:, 1].astype(np.int64),
-        positions=rows[:, 2:5] - origin,
-        velocities=rows[:, 5:8] * _PER_PS_IN_PER_FS,
-    )
 
 
 def _rows(file: TextIO, path: Path, step: int, n_atoms: int) -> FloatArray:

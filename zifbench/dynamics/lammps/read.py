@@ -14,6 +14,7 @@ import numpy as np
 from zifbench import __version__
 from zifbench.dataset.store import StoreWriter
 from zifbench.dataset.store.trajectory_writer import TrajectoryWriter
+from zifbench.dynamics.lammps.dump import LostAtomsError
 from zifbench.dynamics.lammps.log import read_log
 from zifbench.dynamics.lammps.output import StageOutput, kinetic_eV
 from zifbench.dynamics.lammps.record import DeckRecord, ReplicaRecord, read_deck
@@ -26,7 +27,7 @@ from zifbench.files import write_text_atomically, written_whole
 from zifbench.frames import Frames, concatenate
 from zifbench.units import BOLTZMANN_EV_PER_K
 
-_NOT_A_NUMBER = "not a number"
+_NOT_A_NUMBER, _LOST_ATOM = "not a number", "lost atom"
 _CHUNK_ATOMS = 500_000  # atoms of the frames that are held in memory
 
 
@@ -150,11 +151,14 @@ class _Reader:
         output = StageOutput(self._folder, files, title, segment, self._start)
         trajectory = _Trajectory(self._writer, f"{self._replica.name}.{segment.name}")
         broken = None
-        for frame in output.frames(step, time_fs):
-            broken = self._broken(frame, segment, frame_step(frame) - step)
-            if broken is not None:
-                break
-            trajectory.append(frame, self._about(segment))
+        try:
+            for frame in output.frames(step, time_fs):
+                broken = self._broken(frame, segment, frame_step(frame) - step)
+                if broken is not None:
+                    break
+                trajectory.append(frame, self._about(segment))
+        except LostAtomsError as error:
+            broken = _LOST_ATOM, str(error), time_fs + error.step * segment.time_step_fs
         if n_frames := trajectory.finish():
             self._found.n_frames[trajectory.name] = n_frames
         if output.cut:
