@@ -58,7 +58,7 @@ def read_back(folder: Path) -> ReadBack:
             store stays as it was then.
     """
     deck = read_deck(folder)
-    if not any((folder / replica.name).glob("*.log") for replica in deck.replicas):
+    if not any(list((folder / replica.name).glob("*.log")) for replica in deck.replicas):
         raise DataError(f"{folder} holds no dumps and no logs; run it first: bash run.sh")
     found = ReadBack()
     attributes = {"protocol": deck.run["protocol"]["name"], **deck.run["model"]}
