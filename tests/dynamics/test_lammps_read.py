@@ -348,6 +348,19 @@ def test_only_the_last_start_counts_in_a_log(tmp_path) -> None:
     assert (log.error, log.wall_s, log.not_minimised) == ("", 2.5, "linesearch alpha is zero")
 
 
+@pytest.mark.parametrize(("left", "told"), [("0.02", 0), ("0.3", 1)])
+def test_a_minimum_that_was_not_reached_is_told(out, left, told) -> None:
+    run = FakeRun(out)
+    run.begin()
+    run.part(0, STEPS)
+    (run.folder / "01-warm.log").write_text(
+        f"zifbench begins at step 0\n  Stopping criterion = max iterations\n"
+        f"  Force max component initial, final = 2.5 {left}\n"
+    )
+    notes = [note for note in read_back(out).notes if "max iterations and left" in note]
+    assert len(notes) == told
+
+
 def test_a_dump_by_hand(tmp_path) -> None:
     """A tilted box, as the LAMMPS manual describes its bounds; a corner that is not the origin."""
     path = tmp_path / "x.dump"

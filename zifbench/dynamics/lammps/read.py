@@ -107,8 +107,11 @@ class _Reader:
                 return
             log = read_log(self._folder / files.log)
             self._wall_s += log.wall_s
-            if log.not_minimised:
-                self._note(f"stage {segment.name} ended by {log.not_minimised}")
+            if log.not_minimised and log.left_eV_per_A > segment.force_eV_per_A:
+                self._note(
+                    f"stage {segment.name} ended by {log.not_minimised} and left a force of "
+                    f"{log.left_eV_per_A:.3g} eV/Å, wanted {segment.force_eV_per_A:g}"
+                )
             broken = self._stage(files, segment, step, time_fs)
             if broken is not None:
                 self._end(*broken)
