@@ -173,6 +173,7 @@ RAMPS = protocol(
     {**NVT, "name": "warm", "temperature_K": [20, 40]},
     {**NVT, "name": "squeeze", "volume_change_percent": -4, "sample_fs": 10},
     {**NVT, "name": "hold", "sample_fs": 10},
+    {**NVT, "name": "stretch", "volume_change_percent": 2, "sample_fs": 10},
     {"name": "free", "ensemble": "npt", "temperature_K": 40, "pressure_GPa": 0.1,
      "length_ps": lengths(0.1), "sample_fs": 10},
 )  # fmt: skip
@@ -184,17 +185,18 @@ def test_stages_ramps_and_the_store(tmp_path) -> None:
     assert lmp(out) == 0
     found = read_back(out)
     assert [(o.replica, o.ended, o.time_fs) for o in found.outcomes] == [
-        ("argon", "completed", 400.0)
+        ("argon", "completed", 500.0)
     ]
     assert found.notes == []
     with open_store(out / "frames.zarr") as store:
         frames = {name: t.read(range(len(t))) for name, t in store.trajectories.items()}
         assert store.trajectories["argon.hold"].attributes["temperature_K"] == 40.0
     assert {name: len(f) for name, f in frames.items()} == {
-        "argon.down": 1, "argon.squeeze": 10, "argon.hold": 10, "argon.free": 10,
+        "argon.down": 1, "argon.squeeze": 10, "argon.hold": 10, "argon.stretch": 10,
+        "argon.free": 10,
     }  # fmt: skip
     replica, minimum = ours(RAMPS, atoms), None
-    while replica.segment.name != "free":
+    while replica.segment.name != "stretch":
         replica.advance()
         if replica.at_end_of_segment:
             minimum = minimum or replica.frame()
@@ -206,9 +208,10 @@ def test_stages_ramps_and_the_store(tmp_path) -> None:
     squeeze = frames["argon.squeeze"]
     assert squeeze.time_fs == pytest.approx(100.0 + 10.0 * np.arange(1, 11))
     assert squeeze.step.tolist() == list(range(55, 101, 5))
-    edges = np.cbrt(squeeze.volume / atoms.get_volume())
-    wanted = np.cbrt(0.99) + (np.cbrt(0.96) - np.cbrt(0.99)) * np.arange(1, 11) / 10
-    assert edges == pytest.approx(wanted, abs=1e-12)
+    for name, begin, end in (("squeeze", 0.99, 0.96), ("stretch", 0.96, 1.02)):
+        edges = np.cbrt(frames[f"argon.{name}"].volume / atoms.get_volume())
+        wanted = np.cbrt(begin) + (np.cbrt(end) - np.cbrt(begin)) * np.arange(1, 11) / 10
+        assert edges == pytest.approx(wanted, abs=1e-12)
     assert frames["argon.hold"].cell[-1] == pytest.approx(last.cell[0], abs=1e-10)
     # Thermostats are integrated in another way; for this long it hardly matters.
     assert frames["argon.hold"].positions[-1] == pytest.approx(last.positions[0], abs=0.02)
