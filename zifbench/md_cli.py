@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from zifbench.dynamics.forecast import Forecast
+    from zifbench.dynamics.run import Outcome
     from zifbench.profiles import Profile
 
 md = typer.Typer(
@@ -102,12 +104,113 @@ def run(
     if as_json:
         typer.echo(json.dumps([vars(outcome) for outcome in outcomes], indent=1))
         return
+    _show_outcomes(outcomes)
+    console.out.print(f"frames: {out / 'frames.zarr'}", soft_wrap=True)
+
+
+@md.command()
+def lammps(
+    protocol: Annotated[
+        str, typer.Argument(help="Name of a protocol (see `md protocols`), or a .toml of your own.")
+    ],
+    model: Annotated[
+        str | None, typer.Argument(help="A NequIP or Allegro model: package, checkpoint, compiled.")
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="Directory of the deck.")],
+    profile: Annotated[str, typer.Option(help="quick, standard or paper: how long.")] = "quick",
+    start: Annotated[
+        list[str] | None,
+        typer.Option(help="Structure to begin with, as for `md run`. Repeat for several."),
+    ] = None,
+    supercell: Annotated[
+        str | None, typer.Option(help="3 or 2x2x1. [default: the protocol's]")
+    ] = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Runs of each case. [default: the protocol's]")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the velocities.")] = 0,
+    gpus: Annotated[
+        int | None,
+        typer.Option(min=0, help="GPUs of a node; 0: CPUs. [default: 1, with --pair 0]"),
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes for one replica.")] = 1,
+    pair_style: Annotated[
+        str | None, typer.Option(help="nequip or allegro, where the model does not say.")
+    ] = None,
+    pair: Annotated[
+        str | None,
+        typer.Option(help='A classical pair style instead of a model, for instance "lj/cut 8.5".'),
+    ] = None,
+    pair_coeff: Annotated[
+        list[str] | None, typer.Option(help='Its coefficients, "* * 0.01 3.4". Repeat.')
+    ] = None,
+    restart_every: Annotated[
+        int, typer.Option(min=1, help="Steps between restart files; a kill loses no more.")
+    ] = 10_000,
+) -> None:
+    """Write a LAMMPS deck of a protocol, for systems beyond one GPU.
+
+    OUT holds run.sh, submit.sbatch, a README.txt, and a folder for each replica; `md lammps-read`
+    reads back what was run.
+    """
+    from zifbench import console
+    from zifbench.dynamics.lammps.shell import Machine
+    from zifbench.dynamics.lammps.write import write_from_names
+    from zifbench.profiles import parse_profile
+
+    default = 1 if pair is None else 0
+    deck = write_from_names(
+        protocol,
+        model,
+        out,
+        profile=parse_profile(profile),
+        starts=start or (),
+        replicas=replicas,
+        seed=seed,
+        supercell=supercell,
+        pair_style=pair_style,
+        pair=pair,
+        pair_coeffs=pair_coeff or (),
+        machine=Machine(gpus=default if gpus is None else gpus, nodes=nodes),
+        restart_every=restart_every,
+    )
+    n_atoms = max(len(start.numbers) for start in deck.starts.values())
+    console.out.print(
+        f"{out}: {len(deck.replicas)} replicas of up to {n_atoms} atoms; README.txt says how to "
+        "run them",
+        soft_wrap=True,
+    )
+
+
+@md.command("lammps-read")
+def lammps_read(
+    deck: Annotated[Path, typer.Argument(help="Directory that `md lammps` wrote.")],
+    as_json: Json = False,
+) -> None:
+    """Read what a LAMMPS deck has given so far into DECK/frames.zarr, as `md run` leaves it."""
+    from zifbench import console
+    from zifbench.dynamics.lammps.read import read_back
+
+    found = read_back(deck)
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(found), indent=1))
+        return
+    _show_outcomes(found.outcomes)
+    console.show_rows("", ["trajectory", "frames"], list(found.n_frames.items()))
+    for note in found.notes:
+        console.note(note)
+    console.out.print(f"frames: {deck / 'frames.zarr'}", soft_wrap=True)
+
+
+def _show_outcomes(outcomes: Sequence[Outcome]) -> None:
+    from zifbench import console
+
     rows = [
         [o.replica, o.ended, f"{o.time_fs / 1000:g}", f"{o.last_good_fs / 1000:g}", o.reason]
         for o in outcomes
     ]
     console.show_rows("", ["replica", "ended", "ps", "good until, ps", "reason"], rows)
-    console.out.print(f"frames: {out / 'frames.zarr'}", soft_wrap=True)
 
 
 @md.command()

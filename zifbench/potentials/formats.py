@@ -132,7 +132,7 @@ def _identify_zip(path: Path) -> ModelFormat:
     if "constants.pkl" in members and any(member.startswith("code/") for member in members):
         return ModelFormat.TORCHSCRIPT
     if "data.pkl" in members:
-        pickle = _member(path, "data.pkl")
+        pickle = archive_bytes(path, "data.pkl")
         return ModelFormat.NEQUIP_CHECKPOINT if _is_checkpoint(pickle) else ModelFormat.PICKLE
     raise ModelError(
         f"{path} is a zip archive but not a model: it holds {', '.join(sorted(names)[:3])}; wanted "
@@ -140,7 +140,8 @@ def _identify_zip(path: Path) -> ModelFormat:
     )
 
 
-def _member(path: Path, name: str) -> bytes:
+def archive_bytes(path: Path, name: str) -> bytes:
+    """A member of a model archive (`name` below the archive's folder), which must be there."""
     with zipfile.ZipFile(path) as archive:
         full = next(full for full in archive.namelist() if full.partition("/")[2] == name)
         return archive.read(full)
