@@ -86,7 +86,7 @@ class _LogLines:
         """Count, and print if the last line is old or the work is finished."""
         self._done += n
         now = time.monotonic()
-        finished = self._done >= self._total
+        finished = self._done >= self._total > 0  # nobody knows how long a minimisation is
         if now - self._last < _LOG_LINE_S and not finished:
             return
         self._last = now
@@ -108,9 +108,9 @@ def note(sentence: str) -> None:
 
 def show_result(result: Result) -> None:
     """The scorecard of one evaluation."""
-    from zifbench.benchmark.result import QUANTITIES
+    from zifbench.benchmark.result import is_headline, title_of
 
-    overall = [m for m in result.measurements() if not set(m.subset) - {"atoms", "composition"}]
+    overall = [m for m in result.measurements() if is_headline(m)]
     table = Table(
         title=f"{result.model.name} on {', '.join(result.data.names)}", title_justify="left"
     )
@@ -120,10 +120,10 @@ def show_result(result: Result) -> None:
     table.add_column("samples", justify="right")
     for m in overall:
         table.add_row(
-            ", ".join([QUANTITIES.get(m.quantity, m.quantity), *_compositions(m)]),
+            title_of(m),
             format_interval(m.value, m.interval_95),
             m.unit,
-            f"{m.n} {m.n_of}",
+            singular(f"{m.n} {m.n_of}"),
         )
     out.print(table)
     for key in ("element", "phase"):
@@ -132,10 +132,6 @@ def show_result(result: Result) -> None:
         for gap in task.gaps:
             say("yellow", task.task, gap)
     _show_conformance(result)
-
-
-def _compositions(measurement: Measurement) -> list[str]:
-    return [measurement.subset["composition"]] if "composition" in measurement.subset else []
 
 
 def _show_subsets(measurements: Sequence[Measurement], key: str) -> None:
