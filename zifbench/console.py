@@ -240,13 +240,14 @@ def show_leakage(leakage: Leakage) -> None:
 
 def show_board(entries: Sequence[Entry]) -> None:
     """One leaderboard table, of entries made on the same frames."""
-    from zifbench.leaderboard.tables import COLUMNS, caption, cell
+    from zifbench.leaderboard.tables import caption, cell, columns_of
 
     table = Table(title=caption(entries), title_justify="left")
     wide = out.width >= _WIDE
-    shown = [key for key, column in COLUMNS.items() if wide or column.when_narrow]
-    for key in shown:
-        column = COLUMNS[key]
+    shown = {
+        key: column for key, column in columns_of(entries).items() if wide or column.when_narrow
+    }
+    for column in shown.values():
         table.add_column(column.heading, justify="right" if column.quantity else "left")
     for entry in entries:
         table.add_row(*(cell(entry, key, intervals=wide) for key in shown))

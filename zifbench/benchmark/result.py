@@ -218,7 +218,7 @@ QUANTITIES: dict[str, str] = {
 }
 
 # What a measurement over everything may still be restricted to: it says what was simulated.
-_WHOLE = ("system", "method", "pair", "at", "composition")
+_WHOLE = ("system", "protocol", "method", "pair", "at", "composition")
 
 
 def is_headline(measurement: Measurement) -> bool:

@@ -10,8 +10,8 @@ from zifbench.benchmark.run import Run
 from zifbench.frames import Frames
 
 _STAGE = "measure"
-_PUBLISHED = "one frame of the ab initio MD (crystal.lmp)"
-_STAND_IN = "one bundled 300 K frame, harmonic, stretched to the cell of the ab initio MD"
+_PUBLISHED = "crystal.lmp, one ab initio frame"
+_STAND_IN = "one bundled harmonic frame, in the cell of the ab initio MD"
 
 
 def score_crystal(simulation: Simulation, run: Run) -> Score:

@@ -15,6 +15,7 @@ from zifbench.frames import FloatArray
 from zifbench.reports.figures import draw_curves
 
 _INK, _ACCENT, _SOFT = "#1f5fa8", "#c8553d", "#777777"
+_REFERENCE = "reference"
 # Observable -> its curves that are drawn, in words.
 _DRAWN = {
     "rdf": ("Radial distribution functions", ("zn_n_g", "zn_zn_g", "n_n_g")),
@@ -31,12 +32,12 @@ def draw_structure(
     for observable, (title, keys) in _DRAWN.items():
         runs = {
             label: _only(result.found[observable], keys, band)
-            for label, result, band in ((name, candidate, True), (about, reference, False))
+            for label, result, band in ((name, candidate, True), (_REFERENCE, reference, False))
             if result is not None and observable in result.found
         }
-        url = draw_curves(runs, [about])
+        url = draw_curves(runs, [_REFERENCE])
         if url is not None:
-            pictures[title] = url
+            pictures[f"{title}, reference: {about}" if _REFERENCE in runs else title] = url
     return pictures
 
 

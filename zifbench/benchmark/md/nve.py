@@ -8,7 +8,14 @@ from functools import partial
 
 import numpy as np
 
-from zifbench.analysis.timeseries import autocorrelation_time, student_quantile
+from zifbench.analysis.timeseries import (
+    BLOCK_FACTOR,
+    MAX_BLOCKS,
+    MIN_BLOCKS,
+    autocorrelation_time,
+    block_edges,
+    student_quantile,
+)
 from zifbench.benchmark.md.figures import draw_energy
 from zifbench.benchmark.md.numbers import TOO_FEW, kinetic_energy_eV
 from zifbench.benchmark.md.simulation import MdTask, Score, Simulation
@@ -20,7 +27,8 @@ from zifbench.units import MEV_PER_EV
 
 _STAGE = "measure"
 _FS_PER_PS = 1000.0
-_MIN_SAMPLES = 4.0  # independent ones, for the error of a straight line
+_MIN_SAMPLES = 3  # of a straight line
+_ROUNDING = 1.0e-12
 
 
 @dataclass(frozen=True)
@@ -31,20 +39,21 @@ class Drift:
         slope: In the unit of the series a unit of time.
         interval_95: Of the slope; None where the series is too short for its error.
         scatter: Standard deviation about the line.
-        n_independent: Independent samples behind the error.
+        reliable: Whether the blocks behind the interval are long enough.
     """
 
     slope: float
     interval_95: tuple[float, float] | None
     scatter: float
-    n_independent: float
+    reliable: bool
 
 
 def drift(time: FloatArray, values: FloatArray) -> Drift:
-    """Slope of a series by least squares, with the error of correlated residuals.
+    """Slope of a series by least squares, with an error from blocks of its residuals.
 
-    The variance of the slope is that of independent residuals times 2 tau, their integrated
-    autocorrelation time in samples.
+    Var(slope) = B/(B - 2) Σ_b z_b² / (Σ_t x_t²)², z_b the sum of x_t times the residual over block
+    b and x the time from its mean: the residuals within a block may be correlated in any way.
+    Blocks are of ten autocorrelation times, at least eight and at most 32 of them.
 
     Args:
         time: Evenly spaced, shape (T,).
@@ -53,21 +62,24 @@ def drift(time: FloatArray, values: FloatArray) -> Drift:
     Raises:
         NotDefinedError: fewer than three samples.
     """
-    if len(time) < 3:
-        raise NotDefinedError(f"drift: {len(time)} samples, wanted at least 3")
+    n = len(time)
+    if n < _MIN_SAMPLES:
+        raise NotDefinedError(f"drift: {n} samples, wanted at least {_MIN_SAMPLES}")
     centred = time - time.mean()
-    slope = float(centred @ values / (centred @ centred))
+    norm = float(centred @ centred)
+    slope = float(centred @ values / norm)
     residual = values - values.mean() - slope * centred
-    n, freedom = len(time), len(time) - 2
-    scatter = math.sqrt(float(residual @ residual) / freedom)
-    if not np.ptp(residual) > 0.0:
-        return Drift(slope, (slope, slope), scatter, float(n))
-    known = autocorrelation_time(residual).effective_samples
-    if known < _MIN_SAMPLES:
-        return Drift(slope, None, scatter, known)
-    error = scatter / math.sqrt(float(centred @ centred)) * math.sqrt(n / known)
-    reach = student_quantile(known - 2.0, 0.95) * error
-    return Drift(slope, (slope - reach, slope + reach), scatter, known)
+    scatter = math.sqrt(float(residual @ residual) / (n - 2))
+    if scatter <= _ROUNDING * float(np.abs(values).max()):
+        return Drift(slope, (slope, slope), scatter, reliable=True)
+    if n < 2 * MIN_BLOCKS:
+        return Drift(slope, None, scatter, reliable=False)
+    wanted = int(n / (BLOCK_FACTOR * autocorrelation_time(residual).tau))
+    n_blocks = max(MIN_BLOCKS, min(wanted, MAX_BLOCKS))
+    sums = np.add.reduceat(centred * residual, block_edges(n, n_blocks)[:-1])
+    error = math.sqrt(n_blocks / (n_blocks - 2) * float(sums @ sums)) / norm
+    reach = student_quantile(n_blocks - 2, 0.95) * error
+    return Drift(slope, (slope - reach, slope + reach), scatter, reliable=wanted >= MIN_BLOCKS)
 
 
 def score_nve(simulation: Simulation, run: Run) -> Score:
@@ -92,7 +104,7 @@ def score_nve(simulation: Simulation, run: Run) -> Score:
             unit="meV/atom/ps",
             interval_95=found.interval_95,
             reference="0, a conserved energy",
-            note=TOO_FEW if found.interval_95 is None else None,
+            note=None if found.reliable else TOO_FEW,
         ),
         make(quantity="energy_fluctuation", value=found.scatter, unit="meV/atom"),
     ]

@@ -164,10 +164,10 @@ class Simulation:
 
     def completion(self, system: str) -> Measurement:
         """Share of all replicas that came to their end."""
-        return share_completed(self.replicas, system)
+        return share_completed(self.replicas, {"system": system, "protocol": self.protocol.name})
 
 
-def share_completed(replicas: Sequence[Replica], system: str, **subset: str) -> Measurement:
+def share_completed(replicas: Sequence[Replica], subset: Mapping[str, str]) -> Measurement:
     """Share of replicas that came to their end, with Clopper and Pearson's interval."""
     n, k = len(replicas), sum(replica.completed for replica in replicas)
     ends = scipy.stats.binomtest(k, n).proportion_ci(0.95, method="exact")
@@ -177,7 +177,7 @@ def share_completed(replicas: Sequence[Replica], system: str, **subset: str) -> 
         quantity="completed_share",
         value=k / n,
         unit="",
-        subset={"system": system, **subset},
+        subset=dict(subset),
         interval_95=(float(ends.low), float(ends.high)),
         n=n,
         n_of="runs",

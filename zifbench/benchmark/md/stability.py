@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from zifbench.analysis.survival import Survival, survival_curve
@@ -17,16 +19,14 @@ def score_stability(simulation: Simulation, run: Run) -> Score:
     """Share that lasts and mean time to failure, at each temperature and over all."""
     replicas = simulation.replicas
     length_ps = simulation.protocol.length_ps(run.profile)
-    score = Score([simulation.completion("crystal"), _lasted(replicas, length_ps)])
+    whole = {"system": "crystal", "protocol": simulation.protocol.name}
+    score = Score([simulation.completion("crystal"), _lasted(replicas, length_ps, whole)])
     groups: dict[float, list[Replica]] = {}
     for replica in replicas:
         groups.setdefault(_kelvin(replica), []).append(replica)
     for kelvin, group in groups.items():
-        at = f"{kelvin:g} K"
-        score.measurements += [
-            share_completed(group, "crystal", at=at),
-            _lasted(group, length_ps, at=at),
-        ]
+        subset = {**whole, "at": f"{kelvin:g} K"}
+        score.measurements += [share_completed(group, subset), _lasted(group, length_ps, subset)]
     score.pictures["Survival of the hot crystal"] = draw_survival(
         _curve(replicas),
         {k: [(r.outcome.time_fs / _FS_PER_PS, r.completed) for r in g] for k, g in groups.items()},
@@ -40,13 +40,13 @@ def _kelvin(replica: Replica) -> float:
     return found[0]
 
 
-def _curve(replicas: tuple[Replica, ...] | list[Replica]) -> Survival:
+def _curve(replicas: Sequence[Replica]) -> Survival:
     times = np.array([replica.outcome.time_fs for replica in replicas]) / _FS_PER_PS
     return survival_curve(times, [not replica.completed for replica in replicas])
 
 
 def _lasted(
-    replicas: tuple[Replica, ...] | list[Replica], length_ps: float, **subset: str
+    replicas: Sequence[Replica], length_ps: float, subset: Mapping[str, str]
 ) -> Measurement:
     """Mean time within the length of the run; a lower bound of the mean lifetime."""
     curve = _curve(replicas)
@@ -57,7 +57,7 @@ def _lasted(
         quantity="time_survived",
         value=curve.mean_time(length_ps),
         unit="ps",
-        subset={"system": "crystal", **subset},
+        subset=dict(subset),
         n=len(replicas),
         n_of="runs",
         note=note,
