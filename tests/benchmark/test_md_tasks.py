@@ -13,7 +13,7 @@ from zifbench.analysis.meters import MemorySource
 from zifbench.analysis.observation import Curve
 from zifbench.benchmark.evaluation import Options, evaluate
 from zifbench.benchmark.md import starts as starts_module
-from zifbench.benchmark.md.distances import paired_distance, unpaired_distance
+from zifbench.benchmark.md.distances import paired_distance, paired_error, unpaired_distance
 from zifbench.benchmark.md.nve import drift
 from zifbench.benchmark.md.starts import stand_in_crystal, task_starts
 from zifbench.benchmark.md.structure import Reference, compare
@@ -236,6 +236,30 @@ def test_energy_without_a_thermostat_and_survival(alone, springs, tmp_path) -> N
     assert (tmp_path / "out" / "md" / "stability-1.png").is_file()
 
 
+@pytest.mark.slow
+def test_longer_tasks_say_what_a_quick_run_can_say(alone, springs, tmp_path) -> None:
+    """Springs neither melt nor, in a picosecond, show their elastic constants."""
+    tasks = ("finite-strain", "melt-quench", "strain-fluctuation")
+    options = dataclasses.replace(CHEAP, tasks=tasks, by_name=False)
+    result = evaluate(f"{springs}:good", ["zif4-own-test"], tmp_path / "out", options)
+    made = found(result, "melt-quench")
+    assert made["coordination", ""].value == 4.0
+    assert [b.value for b in made["coordination", ""].beside] == [3.93]
+    assert "rdf_w1" not in {quantity for quantity, _ in made}
+    gaps = " ".join(result.tasks["melt-quench"].gaps)
+    assert "no distance from the ab initio glasses: example.org" in gaps
+    assert "all rings are those of the crystal: this is no glass" in gaps
+    strain = found(result, "finite-strain")
+    if ("bulk_modulus", "") in strain:
+        assert strain["bulk_modulus", ""].subset["method"] == "finite strain"
+    else:
+        assert any("bulk modulus" in gap for gap in result.tasks["finite-strain"].gaps)
+    assert len(result.tasks["finite-strain"].pictures) == 1
+    constants = found(result, "strain-fluctuation")
+    assert constants["density", ""].beside[0].value == 1.15
+    assert any("bulk modulus" in gap for gap in result.tasks["strain-fluctuation"].gaps)
+
+
 def test_what_cannot_be_had_is_an_error_if_it_was_named_and_a_gap_else(
     alone, springs, tmp_path
 ) -> None:
@@ -294,6 +318,21 @@ def test_a_shift_is_the_distance() -> None:
     assert made.noise_floor == pytest.approx(0.0, abs=1e-12)
 
 
+def test_differences_from_single_structures() -> None:
+    """Runs that lie 1 above their structures and scatter by 0.1 from frame to frame."""
+    rng = np.random.default_rng(0)
+    runs = [5.0 + k + rng.normal(scale=0.1, size=200) for k in range(4)]
+    value, ends, floor, reliable = paired_error(runs, [4.0, 5.0, 6.0, 7.0], seed=0)
+    assert value == pytest.approx(1.0, abs=0.02)
+    assert ends is not None
+    assert ends[0] <= 1.0 <= ends[1]
+    assert ends[1] - ends[0] < 0.1
+    assert floor == pytest.approx(1.96 * 0.1 / np.sqrt(4), rel=0.15)
+    assert reliable
+    assert paired_error(runs[:2], [4.0, 5.0], seed=0)[1] is None  # two say nothing of a scatter
+    assert paired_error([runs[0][:4]], [4.0], seed=0)[1:3] == (None, None)
+
+
 def thermal(n: int, seed: int, scale: float = 1.0) -> Frames:
     """The crystal with independent displacements, its positions and cell scaled."""
     atoms = stand_in_crystal()
@@ -325,6 +364,10 @@ def test_a_perfect_model_is_within_the_noise_floor_and_a_wrong_one_is_not(scale,
         distance = numbers["rdf_w1", pair]
         assert distance.noise_floor is not None
         assert (distance.value <= distance.noise_floor) == (scale == 1.0), pair
+    pores = numbers["pore_volume_error", ""]
+    assert pores.noise_floor is not None
+    assert (abs(pores.value) <= pores.noise_floor) == (scale == 1.0)
+    assert numbers["coordination_error", ""].value == 0.0
     assert numbers["temperature", ""].value == pytest.approx(300.0, rel=0.02)
 
 

@@ -53,9 +53,10 @@ def _overall(measurements: Sequence[Measurement]) -> list[Measurement]:
 
 def _beside(one: Published) -> str:
     """A number from elsewhere in words."""
+    digits = 3 if one.citation else 4  # papers print three at most
     error = "" if one.error is None else f" ± {format_value(one.error)}"
     about = ", ".join(text for text in (one.method, one.source) if text)
-    return f"{format_value(one.value)}{error} {one.model} ({about})"
+    return f"{format_value(one.value, significant=digits)}{error} {one.model} ({about})"
 
 
 def _figures(task: TaskResult, directory: Path) -> list[dict[str, str]]:

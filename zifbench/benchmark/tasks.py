@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zifbench.benchmark.md.simulation import MdTask
 
 _LONG = frozenset({Profile.STANDARD, Profile.PAPER})
+_LONGEST = frozenset({Profile.PAPER})
 
 
 def _accuracy(run: Run) -> TaskResult:
@@ -79,13 +80,15 @@ TASKS: dict[str, Task] = {
     ),
     "liquid": _md("structure of the liquid at 1500 K", "melt_quench.LIQUID", _LONG),
     "melt-quench": _md(
-        "structure of glasses made from the crystal", "melt_quench.MELT_QUENCH", _LONG
+        "structure of glasses made from the crystal", "melt_quench.MELT_QUENCH", _LONGEST
     ),
     "strain-fluctuation": _md(
-        "elastic constants of the crystal", "fluctuation.STRAIN_FLUCTUATION", _LONG
+        "elastic constants of the crystal", "fluctuation.STRAIN_FLUCTUATION", _LONGEST
     ),
     "strain-fluctuation-glass": _md(
-        "elastic constants of the ab initio glasses", "fluctuation.STRAIN_FLUCTUATION_GLASS", _LONG
+        "elastic constants of the ab initio glasses",
+        "fluctuation.STRAIN_FLUCTUATION_GLASS",
+        _LONGEST,
     ),
     "stability": _md("survival of the crystal at 1100 K to 1900 K", "stability.STABILITY", _LONG),
 }

@@ -14,7 +14,7 @@ import numpy as np
 from zifbench.analysis.distances import spread, wasserstein_1
 from zifbench.analysis.observation import Curve
 from zifbench.analysis.resampling import BootstrapEstimate, Level, bootstrap_mean
-from zifbench.analysis.timeseries import MIN_BLOCKS
+from zifbench.analysis.timeseries import MIN_BLOCKS, mean_estimate, student_quantile
 from zifbench.errors import NotDefinedError
 from zifbench.frames import FloatArray
 
@@ -94,6 +94,42 @@ def _paired_estimate(
         return None
     to_reference = _to(against[0], edges)
     return bootstrap_mean(blocks, seed=seed, transform=to_reference)
+
+
+def paired_error(
+    candidate: Sequence[FloatArray], reference: Sequence[float], *, seed: int
+) -> tuple[float, tuple[float, float] | None, float | None, bool]:
+    """Mean difference of runs from the structures that they began from.
+
+    Args:
+        candidate: A number of each frame of each run, shapes (T,).
+        reference: The number of the structure that each began from.
+        seed: Of the draws.
+
+    Returns:
+        The difference, its 95 % interval (Student's t over runs, or blocks of a single one), the
+        size that 95 % of perfect candidates stay below, and whether the interval holds. As with
+        distances, a perfect candidate is as far from a single frame as its own frames are from
+        their mean.
+    """
+    means = np.array([values.mean() for values in candidate])
+    gaps = means - np.array(reference)
+    value, ends, reliable = float(gaps.mean()), None, True
+    if len(gaps) >= _MIN_REPLICAS:
+        n = len(gaps)
+        reach = student_quantile(n - 1, _CONFIDENCE) * float(gaps.std(ddof=1)) / np.sqrt(n)
+        ends = (value - reach, value + reach)
+    elif len(gaps) == 1 and len(candidate[0]) >= MIN_BLOCKS:
+        found = mean_estimate(candidate[0] - reference[0])
+        ends, reliable = (found.low, found.high), found.reliable
+    if min(map(len, candidate)) < MIN_BLOCKS:
+        return value, ends, None, reliable
+    rng = np.random.default_rng(seed)
+    rows = zip(candidate, means, strict=True)
+    drawn = np.mean(
+        [values[rng.integers(len(values), size=_DRAWS)] - m for values, m in rows], axis=0
+    )
+    return value, ends, float(np.quantile(np.abs(drawn), _CONFIDENCE)), reliable
 
 
 def unpaired_distance(

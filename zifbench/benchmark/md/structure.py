@@ -13,7 +13,12 @@ from zifbench.analysis.observables import OBSERVABLES
 from zifbench.analysis.observation import Curve, Observable, Settings
 from zifbench.analysis.runs import Run as AnalysedRun
 from zifbench.analysis.runs import RunResult, put_together
-from zifbench.benchmark.md.distances import Distance, paired_distance, unpaired_distance
+from zifbench.benchmark.md.distances import (
+    Distance,
+    paired_distance,
+    paired_error,
+    unpaired_distance,
+)
 from zifbench.benchmark.md.numbers import TEMPERATURE, TOO_FEW, Wanted, measurements, value_of
 from zifbench.benchmark.references import published
 from zifbench.benchmark.result import Measurement, Published
@@ -54,6 +59,12 @@ _DISTANCES: dict[tuple[str, str], tuple[str, str, str]] = {
     ("rdf", "n_n_g"): ("rdf_w1", "N–N", "Å"),
     ("angles", "n_zn_n"): ("angle_w1", "N–Zn–N", "°"),
 }
+# Observable, series, quantity of the differences from single reference structures.
+_ERRORS = (
+    ("coordination", "zn_n", "coordination_error"),
+    ("rings", "rings", "rings_error"),
+    ("pores", "pore_volume", "pore_volume_error"),
+)
 _TOLERATED = 0.1  # of the temperature: twice its scatter in one frame of 272 atoms
 _SINGLES = 64  # frames of a run that are looked at alone, for the noise floor
 
@@ -120,6 +131,8 @@ def compare(
     other = put_together(run, against, _OF_STRUCTURES, settings) if against else None
     beside = _beside(reference, other, temperature_K)
     found, gaps = measurements(_WANTED, own, subset={"system": system}, beside=beside)
+    if reference.paired and reference.thermal:
+        found += _errors(results, against, reference, system, seed)
     gaps += _not_at_temperature(found, temperature_K)
     singles = [_singles(source, settings) for source in sources] if reference.paired else []
     for (observable, key), (quantity, pair, unit) in _DISTANCES.items() if against else ():
@@ -137,6 +150,40 @@ def compare(
         subset = {"system": system, "pair": pair}
         found += _as_measurements(distance, quantity, unit, subset, reference, len(sources))
     return Compared(found, gaps, own, other)
+
+
+def _errors(
+    results: Sequence[FileResult],
+    against: Sequence[FileResult],
+    reference: Reference,
+    system: str,
+    seed: int,
+) -> list[Measurement]:
+    """Differences of single numbers from those of the structures that the runs began from."""
+    made = []
+    for observable, key, quantity in _ERRORS:
+        if any(observable in result.failed for result in (*results, *against)):
+            continue  # said already where the number itself is missing
+        series = [result.found[observable].series[key] for result in results]
+        expected = [result.found[observable].series[key].values.mean() for result in against]
+        value, ends, floor, reliable = paired_error(
+            [one.values for one in series], expected, seed=seed
+        )
+        made.append(
+            Measurement(
+                quantity=quantity,
+                value=value,
+                unit=series[0].unit,
+                subset={"system": system},
+                interval_95=ends,
+                n=len(series),
+                n_of="runs",
+                reference=reference.about,
+                noise_floor=floor,
+                note=None if reliable else TOO_FEW,
+            )
+        )
+    return made
 
 
 def _distance(
