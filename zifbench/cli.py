@@ -73,7 +73,13 @@ def evaluate(
         Path | None, typer.Option(help="Split of the store in --data: score one of its subsets.")
     ] = None,
     subset: Annotated[str, typer.Option(help="Subset of the split.")] = "test",
-    tasks: Annotated[str, typer.Option(help="Comma-separated tasks, default or all.")] = "default",
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated tasks, or all (see `zifbench tasks`). [default: what is usual in "
+            "the profile]"
+        ),
+    ] = None,
     profile: Annotated[
         str, typer.Option(help="quick, standard or paper: how long to run.")
     ] = "quick",
@@ -108,7 +114,7 @@ def evaluate(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Score a potential: conformance, then accuracy and speed, with error bars."""
+    """Score a potential: conformance, accuracy, speed, molecular dynamics, with error bars."""
     from zifbench import console
     from zifbench.benchmark.evaluation import Options, default_out
     from zifbench.benchmark.evaluation import evaluate as run
@@ -117,7 +123,8 @@ def evaluate(
     from zifbench.profiles import parse_profile
 
     options = Options(
-        tasks=tuple(parse_tasks(tasks)),
+        tasks=None if tasks is None else tuple(parse_tasks(tasks)),
+        by_name=tasks != "all",
         profile=parse_profile(profile),
         device=device,
         threads=threads,
@@ -215,12 +222,12 @@ def tasks(as_json: Json = False) -> None:
 
     if as_json:
         listing = {
-            name: {"about": task.about, "lengths": {p.value: task.lengths[p] for p in Profile}}
+            name: {"about": task.about, "lengths": {p.value: task.lengths(p) for p in Profile}}
             for name, task in TASKS.items()
         }
         typer.echo(json.dumps(listing, indent=1))
         return
-    rows = [[name, task.about, *(task.lengths[p] for p in Profile)] for name, task in TASKS.items()]
+    rows = [[name, task.about, *map(task.lengths, Profile)] for name, task in TASKS.items()]
     first = [
         "conformance",
         "consistency of the model, before any score",

@@ -96,7 +96,7 @@ class _LogLines:
         self._done += n
         self._status = status or self._status
         now = time.monotonic()
-        finished = self._done >= self._total
+        finished = self._done >= self._total > 0  # nobody knows how long a minimisation is
         if now - self._last < _LOG_LINE_S and not finished:
             return
         self._last = now
@@ -119,7 +119,9 @@ def note(sentence: str) -> None:
 
 def show_result(result: Result) -> None:
     """The scorecard of one evaluation."""
-    overall = [m for m in result.measurements() if not set(m.subset) - {"atoms", "composition"}]
+    from zifbench.benchmark.result import is_headline, title_of
+
+    overall = [m for m in result.measurements() if is_headline(m)]
     table = Table(
         title=f"{result.model.name} on {', '.join(result.data.names)}", title_justify="left"
     )
@@ -129,10 +131,10 @@ def show_result(result: Result) -> None:
     table.add_column("samples", justify="right")
     for m in overall:
         table.add_row(
-            m.title,
+            title_of(m),
             format_interval(m.value, m.interval_95),
             m.unit,
-            f"{m.n} {m.n_of}",
+            singular(f"{m.n} {m.n_of}"),
         )
     out.print(table)
     for key in ("element", "phase"):
@@ -249,13 +251,14 @@ def show_leakage(leakage: Leakage) -> None:
 
 def show_board(entries: Sequence[Entry]) -> None:
     """One leaderboard table, of entries made on the same frames."""
-    from zifbench.leaderboard.tables import COLUMNS, caption, cell
+    from zifbench.leaderboard.tables import caption, cell, columns_of
 
     table = Table(title=caption(entries), title_justify="left")
     wide = out.width >= _WIDE
-    shown = [key for key, column in COLUMNS.items() if wide or column.when_narrow]
-    for key in shown:
-        column = COLUMNS[key]
+    shown = {
+        key: column for key, column in columns_of(entries).items() if wide or column.when_narrow
+    }
+    for column in shown.values():
         table.add_column(column.heading, justify="right" if column.quantity else "left")
     for entry in entries:
         table.add_row(*(cell(entry, key, intervals=wide) for key in shown))

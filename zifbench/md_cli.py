@@ -12,7 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from zifbench.dynamics.forecast import Forecast
-    from zifbench.dynamics.run import Outcome
+    from zifbench.dynamics.record import Outcome
     from zifbench.profiles import Profile
 
 md = typer.Typer(

@@ -142,6 +142,33 @@ def test_a_name_is_not_taken_twice_by_accident(board):
     assert sorted(e.find("force_mae").value for e in load_board(board.directory)) == [16.0, 17.0]
 
 
+def test_columns_of_simulations_are_there_where_a_model_has_them(board):
+    bare = make_result("bare")
+    crystal = Measurement(
+        quantity="coordination", value=3.98, unit="", subset={"system": "crystal"},
+        interval_95=(3.96, 4.0), n=40, n_of="frames",
+    )  # fmt: skip
+    glass = crystal.model_copy(update={"subset": {"system": "ab initio glass"}, "value": 3.9})
+    task = TaskResult(task="crystal", measurements=[glass, crystal], wall_s=1.0)
+    made = bare.model_copy(
+        update={
+            "tasks": {**bare.tasks, "crystal": task},
+            "model": bare.model.model_copy(update={"name": "made"}),
+        }
+    )
+    board(bare)
+    assert "CN" not in markdown_table(load_board(board.directory))
+    board(made)
+    entries = {entry.name: entry for entry in load_board(board.directory)}
+    table = markdown_table(list(entries.values()))
+    assert "| CN, crystal |" in table
+    assert "survival" not in table
+    assert cell(entries["made"], "coordination") == "3.980 (3.960–4.000)"
+    assert cell(entries["bare"], "coordination") == "–"
+    first, _ = sorted_entries(list(entries.values()), "coordination")
+    assert first.name == "made"
+
+
 def test_markdown_has_a_row_for_each_model(board):
     board(make_result("a|b", passed=False))
     table = markdown_table(load_board(board.directory))

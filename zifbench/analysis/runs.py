@@ -96,9 +96,29 @@ def observe(
     Raises:
         DataError: a file cannot be read to its end, or two files hold the same frames.
     """
-    if run.temperature_K is not None:  # what the files say themselves goes before
-        settings = replace(settings, temperature_K=run.temperature_K)
+    settings = settings_of(run, settings)
     results = [measure(file, chosen, settings, advance=advance) for file in run.files]
+    return put_together(run, results, chosen, settings)
+
+
+def settings_of(run: Run, settings: Settings) -> Settings:
+    """The settings, with what the files say themselves before anything else."""
+    if run.temperature_K is None:
+        return settings
+    return replace(settings, temperature_K=run.temperature_K)
+
+
+def put_together(
+    run: Run,
+    results: Sequence[FileResult],
+    chosen: Mapping[str, Observable],
+    settings: Settings,
+) -> RunResult:
+    """What `observe` says, from what was found in each file.
+
+    Raises:
+        DataError: two files hold the same frames.
+    """
     _check_different(run, results)
     axes = tuple(result.axis for result in results)
     found: dict[str, RunObservation] = {}
@@ -106,7 +126,7 @@ def observe(
     for name, line in chosen.items():
         try:
             rows = _rows(name, line, results, settings)
-            found[name] = _with_doubts(_put_together(run, rows, axes, settings), run, results)
+            found[name] = _with_doubts(_combined(run, rows, axes, settings), run, results)
         except ZifbenchError as error:
             failed[name] = str(error)
     return RunResult(
@@ -169,7 +189,7 @@ def _check_all(name: str, results: Sequence[FileResult]) -> None:
         raise NotDefinedError(f"{reasons[0]}{more}")
 
 
-def _put_together(
+def _combined(
     run: Run, rows: Sequence[Observation], axes: tuple[Axis, ...], settings: Settings
 ) -> RunObservation:
     files = tuple(file.name for file in run.files)

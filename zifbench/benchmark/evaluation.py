@@ -2,6 +2,7 @@
 
     run.json          what was asked for; a resumed run must ask for the same
     tasks/            results of finished tasks, until all are finished
+    md/               what was simulated, and its figures
     predictions.zarr  what the potential gave for every frame; predictions.done.json counts them
     result.json       the result, written last
     report.html       the same to look at
@@ -54,7 +55,8 @@ RUN_FILE = "run.json"
 _LOCK_FILE = ".zifbench.lock"  # also what tells our directories from other people's
 _TASKS_FOLDER = "tasks"
 _FILES = (RESULT_FILE, DONE_FILE, REPORT_FILE)  # in the order in which they are removed
-_FOLDERS = (PREDICTIONS_FOLDER, _TASKS_FOLDER)
+_MD_FOLDER = "md"
+_FOLDERS = (PREDICTIONS_FOLDER, _MD_FOLDER, _TASKS_FOLDER)
 # Atoms in one call: on a CPU large batches fall out of its caches and are slower than single
 # frames; a GPU wants to be filled.
 _BATCH_ATOMS = {"cpu": 512, "cuda": 4096}
@@ -84,7 +86,9 @@ class Options:
     """How to evaluate; the defaults are those of the command line.
 
     Attributes:
-        tasks: Names of the tasks.
+        tasks: Names of the tasks; None for those that are usual in the profile.
+        by_name: Whether a task that cannot be run is an error, or a gap in the result; what is
+            usual is never an error.
         profile: How long to run each.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads of torch; None leaves them alone.
@@ -100,7 +104,8 @@ class Options:
         subset: Subset of the split.
     """
 
-    tasks: tuple[str, ...] = tuple(default_tasks())
+    tasks: tuple[str, ...] | None = None
+    by_name: bool = True
     profile: Profile = Profile.QUICK
     device: str = "auto"
     threads: int | None = None
@@ -144,24 +149,38 @@ def evaluate(
         raise DataError(f"--seed {options.seed}: wanted 0 or a positive number")
     _check_directory(out, options)
     frames = load_data(data, options.max_frames, split=options.split, subset=options.subset)
-    _check_labels(frames, options.tasks)
+    tasks = _tasks(options)
+    _check_labels(frames, tasks)
     _check_group_key(frames, options.group_key)
     potential = load_potential(model, device=options.device, trust=options.trust)
     _set_threads(options.threads)
     for part in frames:
         check_applicable(potential.card, part)
+    by_name = options.by_name and options.tasks is not None
+    for name in tasks if by_name else ():
+        check = TASKS[name].check
+        if check is not None:
+            check(potential, options.profile)
     request = _request(potential, frames, options)
     with _claimed(out, request, options):
         if not (out / RESULT_FILE).is_file():
             try:
-                result = _run(potential, frames, out, request, progress)
+                result = _run(potential, frames, out, request, progress, by_name=by_name)
             except ZifbenchError:
-                if not (out / _TASKS_FOLDER).exists() and not (out / DONE_FILE).exists():
+                if not any(
+                    (out / name).exists() for name in (_TASKS_FOLDER, DONE_FILE, _MD_FOLDER)
+                ):
                     _empty(out)  # nothing was computed that could be kept
                 raise
             _write(result, frames, out)
         shutil.rmtree(out / _TASKS_FOLDER, ignore_errors=True)
         return load_result(out)
+
+
+def _tasks(options: Options) -> tuple[str, ...]:
+    if options.tasks is None:
+        return tuple(default_tasks(options.profile))
+    return options.tasks
 
 
 def default_out(model: str) -> Path:
@@ -250,7 +269,7 @@ def _request(potential: Potential, frames: Sequence[Frames], options: Options) -
         model=potential.card.name,
         model_sha256=potential.card.sha256,
         data_digest=data_digest(frames),
-        tasks=list(options.tasks),
+        tasks=list(_tasks(options)),
         profile=options.profile,
         device=potential.device,
         batch_atoms=options.batch_atoms or _BATCH_ATOMS[kind],
@@ -361,7 +380,13 @@ def _short(value: object) -> str:
 
 
 def _run(
-    potential: Potential, frames: list[Frames], out: Path, request: Request, progress: Progress
+    potential: Potential,
+    frames: list[Frames],
+    out: Path,
+    request: Request,
+    progress: Progress,
+    *,
+    by_name: bool,
 ) -> Result:
     checks = _checks(potential, frames[0], out, request, progress)
     run = Run(
@@ -373,6 +398,7 @@ def _run(
         group_key=request.group_key,
         seed=request.seed,
         progress=progress,
+        by_name=by_name,
     )
     tasks = {name: _task(name, run) for name in request.tasks}
     return Result(

@@ -23,6 +23,7 @@ MAX_POINTS = 200_000
 _FEW_POINTS = 2_000  # up to here each point is drawn, beyond it a density
 _INK = "#1f3a5f"
 _ACCENT = "#c8553d"
+_PNG_URL = "data:image/png;base64,"
 
 
 @dataclass(frozen=True)
@@ -150,4 +151,14 @@ def data_url(figure: Figure) -> str:
     """The figure as PNG within a URL, for a page that needs no other file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return png_url(buffer.getvalue())
+
+
+def png_url(png: bytes) -> str:
+    """A PNG within a URL."""
+    return _PNG_URL + base64.b64encode(png).decode()
+
+
+def png_of(url: str) -> bytes:
+    """The PNG of such a URL."""
+    return base64.b64decode(url.removeprefix(_PNG_URL))

@@ -7,9 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from zifbench.benchmark.accuracy_task import read_chunks
-from zifbench.benchmark.plots import draw_bars, draw_parity, parity_data
+from zifbench.benchmark.plots import draw_bars, draw_parity, parity_data, png_url
 from zifbench.benchmark.predictions import PredictionStore
-from zifbench.benchmark.result import Measurement, Result
+from zifbench.benchmark.result import (
+    Measurement,
+    Published,
+    Result,
+    TaskResult,
+    is_headline,
+    title_of,
+)
+from zifbench.formatting import format_value, singular
 from zifbench.frames import Frames
 from zifbench.pages import write_page
 
@@ -28,6 +36,10 @@ def write_report(result: Result, frames: Sequence[Frames], directory: Path) -> P
         Path(__file__).with_name("report.html.j2"),
         directory / REPORT_FILE,
         result=result,
+        title_of=title_of,
+        beside=_beside,
+        singular=singular,
+        figures={name: _figures(task, directory) for name, task in result.tasks.items()},
         headline={name: _overall(task.measurements) for name, task in result.tasks.items()},
         pictures=_pictures(result, frames, directory),
         by_phase=_subsets(result, "phase"),
@@ -36,7 +48,23 @@ def write_report(result: Result, frames: Sequence[Frames], directory: Path) -> P
 
 def _overall(measurements: Sequence[Measurement]) -> list[Measurement]:
     """Those over everything, not over an element or phase."""
-    return [m for m in measurements if not set(m.subset) - {"atoms", "composition"}]
+    return [m for m in measurements if is_headline(m)]
+
+
+def _beside(one: Published) -> str:
+    """A number from elsewhere in words."""
+    digits = 3 if one.citation else 4  # papers print three at most
+    error = "" if one.error is None else f" ± {format_value(one.error)}"
+    about = ", ".join(text for text in (one.method, one.source) if text)
+    return f"{format_value(one.value, significant=digits)}{error} {one.model} ({about})"
+
+
+def _figures(task: TaskResult, directory: Path) -> list[dict[str, str]]:
+    """The task's own figures, into the page."""
+    return [
+        {"title": picture.title, "url": png_url((directory / picture.file).read_bytes())}
+        for picture in task.pictures
+    ]
 
 
 def _pictures(result: Result, frames: Sequence[Frames], directory: Path) -> list[dict[str, str]]:

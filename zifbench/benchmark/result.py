@@ -27,6 +27,40 @@ class Record(BaseModel):
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
+class Published(Record):
+    """A number from elsewhere to stand beside a measured one, in its unit.
+
+    Attributes:
+        value: The number.
+        error: As its source states it; None where it states none.
+        model: What it was made with: a potential, "AIMD", "experiment".
+        method: How, where there are several ways.
+        source: Table, page, or the frames it was computed from here.
+        citation: Of the paper.
+        note: Anything a reader must know.
+    """
+
+    value: float
+    error: float | None = None
+    model: str
+    method: str = ""
+    source: str
+    citation: str = ""
+    note: str | None = None
+
+
+class Picture(Record):
+    """A figure of a task.
+
+    Attributes:
+        title: What it shows.
+        file: Where it lies in the result directory.
+    """
+
+    title: str
+    file: str
+
+
 class Measurement(Record):
     """One number.
 
@@ -40,7 +74,9 @@ class Measurement(Record):
         n: Number of independent samples behind it.
         n_of: What these samples are, "frames" or "calls".
         reference: What the value is an error against, None where it is no error.
-        noise_floor: Error that a perfect model would show, where known.
+        noise_floor: Error that a perfect model would show, where known; for distances between
+            distributions what 95 % of perfect models stay below.
+        beside: Numbers from elsewhere to compare the value with.
         note: Anything a reader must know.
     """
 
@@ -54,17 +90,8 @@ class Measurement(Record):
     n_of: str
     reference: str | None = None
     noise_floor: float | None = None
+    beside: list[Published] = []
     note: str | None = None
-
-    @property
-    def title(self) -> str:
-        """What was measured, in words, with the composition or the size it is restricted to."""
-        words = [QUANTITIES.get(self.quantity, self.quantity)]
-        if "composition" in self.subset:
-            words.append(self.subset["composition"])
-        if "atoms" in self.subset:
-            words.append(f"{self.subset['atoms']} atoms")
-        return ", ".join(words)
 
 
 class Outlier(Record):
@@ -87,6 +114,7 @@ class TaskResult(Record):
     outliers: list[Outlier] = []
     gaps: list[str] = []
     settings: dict[str, str | int | float] = {}
+    pictures: list[Picture] = []
     wall_s: float
 
 
@@ -164,7 +192,51 @@ QUANTITIES: dict[str, str] = {
     "time_exponent": "Speed, power of the number of atoms",
     "peak_memory": "Peak memory of the process",
     "peak_device_memory": "Peak memory on the device",
+    "completed_share": "Runs that came to their end",
+    "coordination": "Zn–N coordination",
+    "n_zn_n_angle": "N–Zn–N angle, mean",
+    "barrier": "Barrier of the Zn–N bond",
+    "rings": "Primitive rings in a cell",
+    "broken_linkers": "Broken imidazolates, share",
+    "pore_volume": "Pore volume",
+    "temperature": "Temperature",
+    "pressure": "Pressure, mean",
+    "coordination_error": "Zn–N coordination, mean difference",
+    "rings_error": "Primitive rings in a cell, mean difference",
+    "pore_volume_error": "Pore volume, mean difference",
+    "rdf_w1": "Distance of the RDFs (Wasserstein-1)",
+    "rdf_w1_relative": "Distance of the RDFs, by the width of the reference",
+    "angle_w1": "Distance of the angle distributions (Wasserstein-1)",
+    "angle_w1_relative": "Distance of the angle distributions, by the width of the reference",
+    "bulk_modulus": "Bulk modulus K",
+    "density": "Density at zero pressure",
+    "young_modulus": "Young's modulus E",
+    "shear_modulus": "Shear modulus G",
+    "poisson_ratio": "Poisson's ratio ν",
+    "softest_strain": "Smallest eigenvalue of the elastic constants",
+    **{f"c{ij}": f"Elastic constant C{ij}" for ij in (11, 22, 33, 44, 55, 66, 23, 13, 12)},
+    "coordination_scatter": "Zn–N coordination, standard deviation between runs",
+    "pore_volume_scatter": "Pore volume, standard deviation between runs",
+    "time_survived": "Mean time survived, within the length of the run",
+    "energy_drift": "Energy, drift without a thermostat",
+    "energy_fluctuation": "Energy, fluctuation without a thermostat",
 }
+
+# What a measurement over everything may still be restricted to: it says what was simulated.
+_WHOLE = ("system", "protocol", "method", "pair", "at", "composition")
+
+
+def is_headline(measurement: Measurement) -> bool:
+    """Whether it is over everything, and not over an element or a phase."""
+    return not set(measurement.subset) - {"atoms", *_WHOLE}
+
+
+def title_of(measurement: Measurement) -> str:
+    """What was measured, in words for people."""
+    name = QUANTITIES.get(measurement.quantity, measurement.quantity)
+    subset = measurement.subset
+    words = [name, *(subset[key] for key in _WHOLE if key in subset)]
+    return ", ".join([*words, *([f"{subset['atoms']} atoms"] if "atoms" in subset else [])])
 
 
 def save_result(result: Result, directory: Path) -> Path:

@@ -29,6 +29,8 @@ class Run:
         group_key: Label that names the phase or trajectory of a frame.
         seed: Of everything random.
         progress: For a person who waits.
+        by_name: Whether the tasks were asked for by name: one that cannot run is an error then, and
+            a gap in the result else.
     """
 
     potential: Potential
@@ -39,17 +41,28 @@ class Run:
     group_key: str
     seed: int
     progress: Progress
+    by_name: bool = True
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task: what it is for people, and the function that runs it."""
+    """A task.
+
+    Attributes:
+        about: What it is, for people.
+        lengths: How long it is in a profile, for people.
+        run: Runs it.
+        needs_labels: Whether it compares with labels of the frames.
+        default: Profiles in which it is run where nobody says which tasks to run.
+        check: Raises where it cannot be run, before anything is computed or written.
+    """
 
     about: str
-    lengths: Mapping[Profile, str]
+    lengths: Callable[[Profile], str]
     run: Callable[[Run], TaskResult]
     needs_labels: bool = False
-    by_default: bool = True
+    default: frozenset[Profile] = frozenset(Profile)
+    check: Callable[[Potential, Profile], None] | None = None
 
 
 _DOUBLED = ((1, 1, 1), (2, 1, 1), (2, 2, 1), (2, 2, 2))

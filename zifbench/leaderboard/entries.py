@@ -7,8 +7,9 @@ that only numbers made on the same frames stand in one table.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from zifbench.benchmark.result import (
@@ -45,11 +46,18 @@ class Entry(Record):
     measurements: list[Measurement]
     provenance: Provenance
 
-    def find(self, quantity: str) -> Measurement | None:
-        """The measurement of a quantity over everything, None if it was not made."""
+    def find(
+        self, quantity: str, subset: Mapping[str, str] = MappingProxyType({})
+    ) -> Measurement | None:
+        """The measurement of a quantity over everything, None if it was not made.
+
+        Args:
+            quantity: Its name.
+            subset: What it is restricted to, if not over everything.
+        """
         for measurement in self.measurements:
-            restricted = set(measurement.subset) - {"atoms"}
-            if measurement.quantity == quantity and not restricted:
+            restricted = {k: v for k, v in measurement.subset.items() if k != "atoms"}
+            if measurement.quantity == quantity and restricted == subset:
                 return measurement
         return None
 

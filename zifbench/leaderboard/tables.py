@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from zifbench.benchmark.result import Measurement
 from zifbench.errors import unknown_name
 from zifbench.formatting import format_interval, format_value
 from zifbench.leaderboard.entries import Entry
@@ -13,14 +14,28 @@ from zifbench.leaderboard.entries import Entry
 
 @dataclass(frozen=True)
 class Column:
-    """A column: heading, the measurement it shows or None for text, and if it is always shown."""
+    """A column of a table.
+
+    Attributes:
+        heading: With its unit.
+        quantity: The measurement that it shows; None for text.
+        when_narrow: Whether a narrow terminal shows it too.
+        subset: What the measurement is restricted to.
+        if_any: Leave it out where no entry has it.
+    """
 
     heading: str
     quantity: str | None = None
     when_narrow: bool = True
+    subset: Mapping[str, str] = field(default_factory=dict)
+    if_any: bool = False
+
+    def of(self, entry: Entry) -> Measurement | None:
+        """Its measurement of an entry, None where there is none."""
+        return None if self.quantity is None else entry.find(self.quantity, self.subset)
 
 
-# Key for --sort -> column. Small is good in every column with numbers.
+# Key for --sort -> column. Small is good in every column with errors and times.
 COLUMNS: dict[str, Column] = {
     "model": Column("model"),
     "architecture": Column("architecture", when_narrow=False),
@@ -32,6 +47,33 @@ COLUMNS: dict[str, Column] = {
     "force-rmse": Column("F RMSE\nmeV/Å", "force_rmse", when_narrow=False),
     "stress": Column("σ MAE\nMPa", "stress_mae"),
     "speed": Column("speed\nµs/atom/call", "time_per_call"),
+    "coordination": Column(
+        "CN\ncrystal", "coordination", subset={"system": "crystal"}, if_any=True
+    ),
+    "rdf": Column(
+        "W1 Zn–N, glass\nÅ",
+        "rdf_w1",
+        subset={"system": "ab initio glass", "pair": "Zn–N"},
+        if_any=True,
+    ),
+    "bulk-modulus": Column(
+        "K\nGPa",
+        "bulk_modulus",
+        subset={"system": "crystal", "method": "finite strain"},
+        if_any=True,
+    ),
+    "bulk-modulus-static": Column(
+        "K at rest\nGPa",
+        "bulk_modulus",
+        subset={"system": "crystal", "method": "static strain"},
+        if_any=True,
+    ),
+    "survival": Column(
+        "survival\n1100–1900 K",
+        "completed_share",
+        subset={"system": "crystal", "protocol": "stability"},
+        if_any=True,
+    ),
     "device": Column("device", when_narrow=False),
     "conforms": Column("conforms"),
 }
@@ -45,13 +87,13 @@ def sorted_entries(entries: Sequence[Entry], sort: str, *, reverse: bool = False
     """
     if sort not in COLUMNS:
         raise unknown_name("column", sort, COLUMNS)
-    quantity = COLUMNS[sort].quantity
-    if quantity is None:
+    column = COLUMNS[sort]
+    if column.quantity is None:
         return sorted(entries, key=lambda entry: cell(entry, sort).lower(), reverse=reverse)
     sign = -1.0 if reverse else 1.0
 
     def key(entry: Entry) -> float:
-        measurement = entry.find(quantity)
+        measurement = column.of(entry)
         return math.inf if measurement is None else sign * measurement.value
 
     return sorted(entries, key=key)
@@ -59,9 +101,8 @@ def sorted_entries(entries: Sequence[Entry], sort: str, *, reverse: bool = False
 
 def cell(entry: Entry, column: str, *, intervals: bool = True) -> str:
     """Text of one cell."""
-    quantity = COLUMNS[column].quantity
-    if quantity is not None:
-        measurement = entry.find(quantity)
+    if COLUMNS[column].quantity is not None:
+        measurement = COLUMNS[column].of(entry)
         if measurement is None:
             return "–"
         interval = measurement.interval_95
@@ -84,6 +125,15 @@ def _device(entry: Entry) -> str:
     return f"{made.cpu}, {made.n_threads} threads" if made.device == "cpu" else made.device
 
 
+def columns_of(entries: Sequence[Entry]) -> dict[str, Column]:
+    """The columns of a table: all but those that would be empty and may be left out."""
+    return {
+        key: column
+        for key, column in COLUMNS.items()
+        if not column.if_any or any(column.of(entry) is not None for entry in entries)
+    }
+
+
 def caption(entries: Sequence[Entry]) -> str:
     """What the entries of one table were evaluated on."""
     data = entries[0].data
@@ -93,10 +143,11 @@ def caption(entries: Sequence[Entry]) -> str:
 
 def markdown_table(entries: Sequence[Entry]) -> str:
     """One Markdown table of entries made on the same frames."""
+    columns = columns_of(entries)
     rows = [
-        [column.heading.replace("\n", ", ") for column in COLUMNS.values()],
-        ["---" if column.quantity is None else "---:" for column in COLUMNS.values()],
-        *([cell(entry, key).replace("|", "\\|") for key in COLUMNS] for entry in entries),
+        [column.heading.replace("\n", ", ") for column in columns.values()],
+        ["---" if column.quantity is None else "---:" for column in columns.values()],
+        *([cell(entry, key).replace("|", "\\|") for key in columns] for entry in entries),
     ]
     lines = [f"**{caption(entries)}**", "", *("| " + " | ".join(row) + " |" for row in rows)]
     return "\n".join(lines) + "\n"

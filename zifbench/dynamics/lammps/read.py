@@ -20,8 +20,8 @@ from zifbench.dynamics.lammps.output import StageOutput, kinetic_eV
 from zifbench.dynamics.lammps.record import DeckRecord, ReplicaRecord, read_deck
 from zifbench.dynamics.lammps.script import StageFiles, stage_files
 from zifbench.dynamics.plan import Segment, first_temperature_K
+from zifbench.dynamics.record import RUN_FILE, RUN_SCHEMA, STORE, Outcome
 from zifbench.dynamics.rules import RULES, Sample
-from zifbench.dynamics.run import RUN_FILE, RUN_SCHEMA, STORE, Outcome
 from zifbench.errors import DataError
 from zifbench.files import write_text_atomically, written_whole
 from zifbench.frames import Frames, concatenate

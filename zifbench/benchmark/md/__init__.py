@@ -1,0 +1,1 @@
+"""Tasks that run a protocol of molecular dynamics and score what it made."""

@@ -1,0 +1,46 @@
+"""The crystal at 300 K: does its structure stay, and what is its pressure?"""
+
+from __future__ import annotations
+
+from zifbench.analysis.meters import MemorySource
+from zifbench.benchmark.md.figures import draw_structure
+from zifbench.benchmark.md.simulation import MdTask, Score, Simulation
+from zifbench.benchmark.md.structure import Reference, broken_anywhere, compare
+from zifbench.benchmark.run import Run
+from zifbench.frames import Frames
+
+_STAGE = "measure"
+_PUBLISHED = "crystal.lmp, one ab initio frame"
+_STAND_IN = "one bundled harmonic frame, in the cell of the ab initio MD"
+
+
+def score_crystal(simulation: Simulation, run: Run) -> Score:
+    """Numbers of the completed runs beside one structure of the crystal and the paper."""
+    score = Score([simulation.completion("crystal")])
+    completed = simulation.completed
+    kelvin = simulation.temperature_K(_STAGE)
+    if not completed or kelvin is None:
+        score.gaps.append("structure: no run came to its end")
+        return score
+    is_published = simulation.starts.published
+    reference = Reference(
+        sources=tuple(
+            MemorySource((Frames.from_ase(simulation.starts.atoms[r.case.start]),))
+            for r in completed
+        ),
+        about=_PUBLISHED if is_published else _STAND_IN,
+        state="crystal",
+        paired=True,
+        thermal=False,  # one frame of one moment
+    )
+    sources = [simulation.source(replica, _STAGE) for replica in completed]
+    found = compare(sources, reference, temperature_K=kelvin, seed=run.seed, system="crystal")
+    score.measurements += found.measurements
+    score.gaps += [*found.gaps, *broken_anywhere(found.candidate)]
+    score.pictures = draw_structure(
+        run.potential.card.name, found.candidate, reference.about, found.reference
+    )
+    return score
+
+
+CRYSTAL = MdTask("crystal", "nvt-crystal", score_crystal)

@@ -1,0 +1,81 @@
+"""Glasses and liquids that a candidate makes from the crystal, beside the ab initio glasses."""
+
+from __future__ import annotations
+
+from zifbench.analysis.meters import MemorySource
+from zifbench.analysis.runs import RunResult
+from zifbench.benchmark.md.figures import draw_structure
+from zifbench.benchmark.md.numbers import scatter_between
+from zifbench.benchmark.md.simulation import MdTask, Score, Simulation
+from zifbench.benchmark.md.starts import task_starts
+from zifbench.benchmark.md.structure import Reference, broken_anywhere, compare
+from zifbench.benchmark.run import Run
+from zifbench.errors import DownloadError
+from zifbench.frames import Frames
+
+_MADE = "glass made by the model"
+_STAGE = "measure"
+_GLASSES = "zif4-glasses"
+# Primitive rings of the crystal in a cell of 272 atoms, by their nodes (Zn and imidazolates).
+_CRYSTAL_RINGS = {8: 4.0, 12: 16.0, 16: 32.0}
+
+
+def score_melt_quench(simulation: Simulation, run: Run) -> Score:
+    """Structure of the glasses that were made, and how it scatters."""
+    return _score(simulation, run, _MADE, against_glasses=True)
+
+
+def score_liquid(simulation: Simulation, run: Run) -> Score:
+    """Structure of the liquid; of the ab initio one there are published numbers only."""
+    return _score(simulation, run, "liquid", against_glasses=False)
+
+
+def _score(simulation: Simulation, run: Run, state: str, *, against_glasses: bool) -> Score:
+    score = Score([simulation.completion(state)])
+    completed, kelvin = simulation.completed, simulation.temperature_K(_STAGE)
+    if not completed or kelvin is None:
+        score.gaps.append("structure: no run came to its end")
+        return score
+    structures: tuple[MemorySource, ...] = ()
+    if against_glasses:
+        try:
+            structures = _glasses()
+        except DownloadError as error:
+            score.gaps.append(f"no distance from the ab initio glasses: {error}")
+    reference = Reference(
+        sources=structures,
+        about=f"{len(structures)} ab initio glasses, one frame each",
+        state=state,
+        paired=False,
+        thermal=True,
+    )
+    sources = [simulation.source(replica, _STAGE) for replica in completed]
+    found = compare(sources, reference, temperature_K=kelvin, seed=run.seed, system=state)
+    score.measurements += found.measurements
+    score.measurements += scatter_between(found.candidate, found.reference, state)
+    score.gaps += [*found.gaps, *broken_anywhere(found.candidate)]
+    if _has_crystal_rings(found.candidate):
+        score.gaps.append(f"all rings are those of the crystal: this is no {state.split()[0]}")
+    score.pictures = draw_structure(
+        run.potential.card.name, found.candidate, reference.about, found.reference
+    )
+    return score
+
+
+def _glasses() -> tuple[MemorySource, ...]:
+    starts = task_starts((_GLASSES,), (1, 1, 1))
+    return tuple(
+        MemorySource((Frames.from_ase(atoms, source=name),)) for name, atoms in starts.atoms.items()
+    )
+
+
+def _has_crystal_rings(found: RunResult) -> bool:
+    """Whether the network never changed; a melt that has only begun is not told from this."""
+    if "rings" not in found.found:
+        return False
+    values = found.found["rings"].values
+    return all(values[f"rings_{size}"].value == n for size, n in _CRYSTAL_RINGS.items())
+
+
+MELT_QUENCH = MdTask("melt-quench", "melt-quench-cells", score_melt_quench)
+LIQUID = MdTask("liquid", "nvt-liquid", score_liquid)

@@ -1,0 +1,50 @@
+"""The frame of every task of molecular dynamics: prepare, run, score, draw."""
+
+from __future__ import annotations
+
+import time
+
+from zifbench.benchmark.md.simulation import MD_FOLDER, MdTask, prepare, simulate
+from zifbench.benchmark.plots import png_of
+from zifbench.benchmark.result import Picture, TaskResult
+from zifbench.benchmark.run import Run
+from zifbench.errors import DownloadError, ModelError
+
+
+def run_md_task(task: MdTask, run: Run) -> TaskResult:
+    """Simulate and score; what cannot be run is a gap, or an error if it was asked for by name.
+
+    Raises:
+        DownloadError: structures that cannot be had, of a task that was asked for by name.
+        ModelError: a model that cannot be run on them, likewise.
+    """
+    begun = time.perf_counter()
+    try:
+        prepared = prepare(task, run)
+    except (DownloadError, ModelError) as error:
+        if run.by_name:
+            raise
+        gap = f"not run: {error}"
+        return TaskResult(
+            task=task.name, measurements=[], gaps=[gap], wall_s=time.perf_counter() - begun
+        )
+    simulation = simulate(task, prepared, run)
+    found = task.score(simulation, run)
+    return TaskResult(
+        task=task.name,
+        measurements=found.measurements,
+        gaps=list(dict.fromkeys([*simulation.gaps(), *found.gaps])),
+        settings=simulation.settings(),
+        pictures=_keep(found.pictures, task, run),
+        wall_s=time.perf_counter() - begun,
+    )
+
+
+def _keep(pictures: dict[str, str], task: MdTask, run: Run) -> list[Picture]:
+    """Figures as files beside the frames."""
+    kept = []
+    for number, (title, url) in enumerate(pictures.items(), start=1):
+        name = f"{MD_FOLDER}/{task.name}-{number}.png"
+        (run.directory / name).write_bytes(png_of(url))
+        kept.append(Picture(title=title, file=name))
+    return kept
