@@ -29,13 +29,15 @@ from zifbench.dynamics.replica import drawn_momenta
 from zifbench.dynamics.rules import NOT_FINITE
 from zifbench.errors import ModelError
 from zifbench.frames import FloatArray
+from zifbench.units import EV_PER_A3_IN_GPA
 
 # Numbers of a replica: per atom, and per system. The rest of a thermostat follows from its target.
 _OF_ATOMS = ("positions", "momenta", "forces")
 _OF_SYSTEMS: Mapping[str, tuple[int, ...]] = {
     "cell": (3, 3), "energy": (), "stress": (3, 3), "eta": (CHAIN,), "p_eta": (CHAIN,),
+    "p_g": (3, 3), "xi": (CHAIN,), "p_xi": (CHAIN,),
 }  # fmt: skip
-_MEMORY = ("eta", "p_eta")  # forgotten between stages of different kinds
+_MEMORY = ("eta", "p_eta", "p_g", "xi", "p_xi")  # forgotten between stages of different kinds
 
 
 class TorchBatch:
@@ -136,7 +138,9 @@ class TorchBatch:
         drive = Drive(
             segments[0].time_step_fs * units.fs,
             self._damping.thermostat_fs * units.fs,
-            torch.tensor(kT, dtype=torch.float64, device=self._model.device),
+            self._damping.barostat_fs * units.fs,
+            self._tensor(kT),
+            self._tensor([segment.pressure_GPa / EV_PER_A3_IN_GPA for segment in segments]),
         )
         self._model.systems = members
         tensors |= STEPS[segments[0].ensemble](tensors, self._model, drive)
@@ -160,8 +164,7 @@ class TorchBatch:
             own = torch.tensor(replica.start_cell * edge, device=cell.device) if driven else cell
             cells.append(own)
             factors.append(edge / segment.edge(replica.step) if driven else 1.0)
-        factor = torch.tensor(factors, dtype=torch.float64, device=self._model.device)
-        positions = tensors["positions"] * factor[tensors["system_idx"], None]
+        positions = tensors["positions"] * self._tensor(factors)[tensors["system_idx"], None]
         return {"cell": torch.stack(cells), "positions": positions}
 
     def _not_finite(self, members: Sequence[int], tensors: Tensors) -> list[int]:
@@ -169,7 +172,8 @@ class TorchBatch:
         # A sum is not finite if a part is not; momenta and positions are never near the largest.
         atoms = (tensors["positions"] + tensors["momenta"]).sum(1)
         total = torch.segment_reduce(atoms, "sum", lengths=tensors["counts"])
-        total = total + tensors["cell"].sum((1, 2)) + tensors["p_eta"].sum(1)
+        for name in ("cell", *_MEMORY):
+            total = total + tensors[name].flatten(1).sum(1)
         bad = (~torch.isfinite(total)).tolist()
         return [number for number, is_bad in zip(members, bad, strict=True) if is_bad]
 
@@ -285,6 +289,9 @@ class TorchBatch:
                 "atomic_numbers": self._tensors["atomic_numbers"][atoms],
             }
         return dict(self._selections[members])
+
+    def _tensor(self, numbers: Sequence[float]) -> torch.Tensor:
+        return torch.tensor(numbers, dtype=torch.float64, device=self._model.device)
 
     def _put_back(self, members: Sequence[int], tensors: Tensors) -> None:
         where = self._where(tuple(members))

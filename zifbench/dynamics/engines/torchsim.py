@@ -11,10 +11,7 @@ from zifbench.dynamics.cases import Case
 from zifbench.dynamics.engines.ase import refuse_without_stress
 from zifbench.dynamics.engines.torch_batch import TorchBatch
 from zifbench.dynamics.engines.torch_model import Evaluates, PotentialModel
-from zifbench.dynamics.engines.torch_steps import STEPS
 from zifbench.dynamics.integrators import Damping
-from zifbench.dynamics.protocol import Ensemble
-from zifbench.errors import ModelError
 
 _ON_CPU_ATOMS = 512  # more at once is no faster on a few cores
 _ON_GPU_ATOMS = 32_768  # halved where the memory is too small for it
@@ -42,13 +39,6 @@ class TorchSimEngine:
         """See `Engine.check`."""
         if not self._stress:
             refuse_without_stress(protocol)
-        for stage in protocol.stages:
-            if stage.ensemble not in (*STEPS, Ensemble.MINIMISE):
-                raise ModelError(
-                    f"stage {stage.name} of {protocol.name} is {stage.ensemble}, which the "
-                    "TorchSim engine does not run: TorchSim's flexible cells draw their noise for "
-                    "a whole batch; use --engine ase"
-                )
 
     def batches(self, cases: Sequence[Case], starts: Mapping[str, Atoms]) -> list[list[Case]]:
         """In their order, as many as fit; at least one."""
