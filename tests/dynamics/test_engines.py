@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
+import numpy as np
 import pytest
 
 from tests.dynamics.argon import calculator
-from tests.dynamics.test_run import Metal
+from tests.dynamics.test_run import ALL, Fragile, Metal, StoppedError, go
 from zifbench.dynamics import speedometer as speedometer_module
+from zifbench.dynamics.checkpoint import Checkpoint
 from zifbench.dynamics.engines import make_engine
+from zifbench.dynamics.record import Record
 from zifbench.dynamics.speedometer import Speedometer
-from zifbench.errors import DataError, MissingDependencyError, ModelError, UnknownNameError
+from zifbench.errors import (
+    DataError,
+    MissingDependencyError,
+    ModelError,
+    ResultError,
+    UnknownNameError,
+)
 
 
 def test_what_there_is_no_engine_for() -> None:
@@ -55,3 +65,33 @@ def test_the_speed_is_that_of_this_call(monkeypatch) -> None:
     speed.count(4, 40.0, [Still()])
     speed.finish()
     assert sum(n for n, _ in shown) == 8
+
+
+def test_steps_of_an_earlier_call_are_done_and_no_speed(tmp_path) -> None:
+    shown = []
+
+    @contextlib.contextmanager
+    def progress(title, total, done=0):
+        shown.append([title, total, done])
+        yield lambda n, status="": shown[-1].append(n)
+
+    out = tmp_path / "run"
+    with pytest.raises(StoppedError):
+        go(ALL, out, Fragile(130), checkpoint_s=0.0, progress=progress)
+    go(ALL, out, progress=progress)
+    (_, total, done, *_), (title, again, before, *advanced) = shown
+    assert (title, total, done) == ("md test", 250, 0)
+    assert again == total
+    assert before > 0
+    assert before + sum(advanced) == total
+
+
+def test_only_some_of_an_unfinished_batch_are_not_enough(tmp_path) -> None:
+    out = tmp_path / "run"
+    Record(out, {})
+    (out / "run.json").unlink()
+    Checkpoint(("copper", "copper-1"), {"copper": {}, "copper-1": {"x": np.zeros(1)}}).write(
+        out / "checkpoints" / "copper.npz"
+    )
+    with pytest.raises(ResultError, match=r"batch of copper holds copper-1 too; give as many"):
+        go(ALL, out)
