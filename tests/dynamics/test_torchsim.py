@@ -76,14 +76,9 @@ def test_both_engines_go_the_same_way(whole, by_ase) -> None:
 
 
 def test_without_a_thermostat_the_trajectory_is_the_same(tmp_path) -> None:
-    what = protocol(
+    what = protocol(  # the thermostat comes after: velocities are drawn for its temperature
+        {"name": "on", "ensemble": "nve", "length_ps": dict.fromkeys(SAME, 0.2), "sample_fs": 20},
         {**NVT, "length_ps": dict.fromkeys(SAME, 0.002)},
-        {
-            "name": "alone",
-            "ensemble": "nve",
-            "length_ps": dict.fromkeys(SAME, 0.2),
-            "sample_fs": 20,
-        },
     )
     for engine in ("ase", "torchsim"):
         go(what, tmp_path / engine, engine=engine, n=1)
