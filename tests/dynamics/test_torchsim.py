@@ -178,14 +178,15 @@ def test_a_model_that_refuses_one_replica_ends_that_one(tmp_path) -> None:
     }  # fmt: skip
 
 
-def test_a_model_that_fails_everywhere_is_no_result(tmp_path) -> None:
+@pytest.mark.parametrize("error", [ModelError, RuntimeError])
+def test_a_device_that_fails_is_no_result(tmp_path, error) -> None:
     class Dying(LennardJones):
         calls = 0
 
         def evaluate(self, systems):
             self.calls += 1
             if self.calls > 20:
-                raise ModelError("the device is gone")
+                raise error("the device is gone")
             return super().evaluate(systems)
 
     what = protocol({**NVT, "sample_fs": 10})

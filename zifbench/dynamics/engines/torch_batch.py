@@ -104,7 +104,13 @@ class TorchBatch:
             groups.setdefault((segment.ensemble, segment.time_step_fs), []).append(number)
         failures: dict[int, Failure] = {}
         for members in groups.values():
-            failures |= self._step(members)
+            try:
+                failures |= self._step(members)
+            except RuntimeError as error:  # of torch, outside the model
+                raise ModelError(
+                    f"{self._model.device} fails: {' '.join(str(error).split())[:300]}; the same "
+                    "command goes on from the last checkpoint"
+                ) from error
         return failures
 
     def _step(self, members: Sequence[int]) -> dict[int, Failure]:

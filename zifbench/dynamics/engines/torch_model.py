@@ -88,9 +88,12 @@ class PotentialModel(ModelInterface):  # type: ignore[misc]
     ) -> list[TorchPrediction]:
         try:
             return [self._potential.evaluate(self._select(state, rows, counts))]
-        except OutOfMemoryError:
+        except (OutOfMemoryError, torch.OutOfMemoryError) as error:  # the latter: of its pairs
             if len(rows) == 1:
-                raise
+                raise OutOfMemoryError(
+                    f"{counts[rows[0]]} atoms need more memory than {self._device} has ({error}); "
+                    "use a larger device"
+                ) from error
             if self._device.type == "cuda":
                 torch.cuda.empty_cache()
             self.most_atoms = sum(counts[row] for row in rows) // 2
