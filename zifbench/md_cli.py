@@ -69,6 +69,19 @@ def run(
     trust: Annotated[
         bool, typer.Option("--trust", help="Let this model run code while loading.")
     ] = False,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="ase: any model, one replica after the other; torchsim: torch models, replicas in "
+            "batches; auto: torchsim on a GPU where it is installed, else ase."
+        ),
+    ] = "auto",
+    batch_atoms: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Most atoms that torchsim moves at once. [default: what suits the device]"
+        ),
+    ] = None,
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0.1, help="Save after so many seconds; a kill loses no more.")
     ] = 60.0,
@@ -100,6 +113,8 @@ def run(
         trust=trust,
         checkpoint_s=checkpoint_seconds,
         progress=console.progress_bar,
+        engine=engine,
+        batch_atoms=batch_atoms,
     )
     if as_json:
         typer.echo(json.dumps([vars(outcome) for outcome in outcomes], indent=1))

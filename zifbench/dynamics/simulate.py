@@ -37,6 +37,8 @@ def simulate(
     trust: bool = False,
     checkpoint_s: float = 60.0,
     progress: Progress = no_progress,
+    engine: str = "ase",
+    batch_atoms: int | None = None,
 ) -> list[Outcome]:
     """Run a protocol with a model, or go on with it; see `run.run_protocol`.
 
@@ -80,6 +82,8 @@ def simulate(
         replicas=replicas,
         checkpoint_s=checkpoint_s,
         progress=progress,
+        engine=engine,
+        batch_atoms=batch_atoms,
     )
 
 
