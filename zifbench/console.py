@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from zifbench.benchmark.result import Measurement, Result
     from zifbench.dataset.assets.fetch import Fetched
     from zifbench.leaderboard.entries import Entry
+    from zifbench.progress import Advance
     from zifbench.reports.leakage_record import Leakage
     from zifbench.reports.record import Analysis
 
@@ -41,7 +42,7 @@ err = Console(stderr=True, highlight=False, markup=False)
 @contextlib.contextmanager
 def progress_bar(
     title: str, total: int, done: int = 0, *, in_bytes: bool = False
-) -> Iterator[Callable[[int], None]]:
+) -> Iterator[Advance]:
     """A bar with the time left; see `zifbench.progress.Progress`.
 
     In a log file, where a bar cannot move, a line every half minute says the same.
@@ -66,10 +67,17 @@ def progress_bar(
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}", markup=False),
     )
     with Progress(*columns, console=err) as progress:
-        task = progress.add_task(title, total=total, completed=done)
-        yield lambda n: progress.update(task, advance=n)
+        task = progress.add_task(title, total=total, completed=done, status="")
+
+        def advance(n: int, status: str = "") -> None:
+            progress.update(task, advance=n)
+            if status:
+                progress.update(task, status=status)
+
+        yield advance
 
 
 class _LogLines:
@@ -81,10 +89,12 @@ class _LogLines:
         self._title, self._total, self._done, self._shown = title, total, done, shown
         self._start = self._last = time.monotonic()
         self._at_start = done
+        self._status = ""
 
-    def advance(self, n: int) -> None:
+    def advance(self, n: int, status: str = "") -> None:
         """Count, and print if the last line is old or the work is finished."""
         self._done += n
+        self._status = status or self._status
         now = time.monotonic()
         finished = self._done >= self._total
         if now - self._last < _LOG_LINE_S and not finished:
@@ -93,7 +103,8 @@ class _LogLines:
         per_item = (now - self._start) / max(1, self._done - self._at_start)
         left = "" if finished else f", {per_item * (self._total - self._done):.0f} s left"
         counted = f"{self._shown(self._done)} of {self._shown(self._total)}"
-        err.print(f"{self._title}: {counted}{left}")
+        told = f"; {self._status}" if self._status else ""
+        err.print(f"{self._title}: {counted}{left}{told}")
 
 
 def say(style: str, word: str, text: str) -> None:

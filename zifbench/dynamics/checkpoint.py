@@ -1,12 +1,18 @@
-"""Checkpoints: all arrays of a replica's state in one file, replaced whole."""
+"""Checkpoints: the state of a batch of replicas in one file, replaced whole.
+
+Replicas that move together are saved together, each with its place, and with the make-up of the
+batch: a model's rounding depends on what shares its batch, and a run that goes on must round alike.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +20,77 @@ import numpy as np
 
 from zifbench.errors import ResultError
 
-CHECKPOINT_SCHEMA = 1
-_DAMAGE = (ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error, struct.error)
+CHECKPOINT_SCHEMA = 2
+_DAMAGE = (
+    ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error,
+    struct.error,
+)  # fmt: skip
 
 
-def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write under a temporary name, flush to disk, rename."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, schema=np.array(CHECKPOINT_SCHEMA), **state)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+@dataclass
+class Checkpoint:
+    """What a batch goes on from.
+
+    Attributes:
+        members: Names of its replicas, in their order.
+        states: Name -> arrays of a replica that still moves.
+        outcomes: Name -> how a replica ended.
+        batch: Arrays of the batch itself.
+        steps_done: Steps of all of them so far.
+    """
+
+    members: tuple[str, ...]
+    states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    outcomes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    batch: dict[str, Any] = field(default_factory=dict)
+    steps_done: int = 0
+
+    def write(self, path: Path) -> None:
+        """Write under a temporary name, flush to disk, rename."""
+        known = {
+            "schema": CHECKPOINT_SCHEMA,
+            "members": self.members,
+            "outcomes": self.outcomes,
+            "steps_done": self.steps_done,
+        }
+        arrays = {f"batch/{key}": value for key, value in self.batch.items()}
+        for number, name in enumerate(self.members):
+            for key, value in self.states.get(name, {}).items():
+                arrays[f"{number}/{key}"] = value
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                np.savez(file, allow_pickle=False, about=np.array(json.dumps(known)), **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The state, or None where there is no checkpoint.
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read what `Checkpoint.write` wrote.
 
     Raises:
         ResultError: a file that is no checkpoint of ours.
     """
-    if not path.exists():
-        return None
     try:
         with np.load(path, allow_pickle=False) as file:
-            state = {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
+        about = arrays.pop("about", None)
+        known = {} if about is None else json.loads(str(about))
     except (OSError, *_DAMAGE) as error:
         raise ResultError(
-            f"{path} is no checkpoint ({error}); delete it to run that replica from its start"
+            f"{path} is no checkpoint ({error}); delete it to run its replicas from their start"
         ) from error
-    schema = state.pop("schema", None)
-    if schema is None or int(schema) != CHECKPOINT_SCHEMA:
+    if known.get("schema") != CHECKPOINT_SCHEMA:
         raise ResultError(f"{path}: another version of zifbench wrote it; delete it to start anew")
-    return state
+    members = tuple(known["members"])
+    found = Checkpoint(members, outcomes=known["outcomes"], steps_done=known["steps_done"])
+    for key, value in arrays.items():
+        owner, _, name = key.partition("/")
+        if owner == "batch":
+            found.batch[name] = value
+        else:
+            found.states.setdefault(members[int(owner)], {})[name] = value
+    return found

@@ -65,6 +65,11 @@ class Replica:
         n = len(self.atoms)
         return float(self.atoms.get_temperature()) * n / max(1, n - 1)
 
+    @property
+    def energy_eV(self) -> float:
+        """Potential energy."""
+        return float(self.atoms.get_potential_energy())
+
     def advance(self) -> None:
         """One step of the segment."""
         segment = self.segment

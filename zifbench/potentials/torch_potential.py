@@ -50,6 +50,53 @@ CURRENT = Signature("float64", type_column=False, counts_key="num_atoms", batch_
 CURRENT_BATCHED = Signature("float64", type_column=False, counts_key="num_atoms", batch_always=True)
 
 
+@dataclass(frozen=True, eq=False)
+class TorchSystems:
+    """Periodic systems side by side, as tensors on one device.
+
+    Attributes:
+        numbers: Atomic numbers, shape (N,), N atoms of all S systems together.
+        positions: Å, float64, shape (N, 3).
+        cell: Cell vectors as rows in Å, float64, shape (S, 3, 3).
+        counts: Atoms of each system.
+        pairs: Ordered pairs (i, j) within the cutoff, shape (2, E).
+        shifts: Cell shift of j, float64, shape (E, 3): from i to j it is r_j - r_i + S·cell.
+        system_of_atom: Shape (N,).
+        counts_on_device: `counts` as a tensor, shape (S,).
+    """
+
+    numbers: torch.Tensor
+    positions: torch.Tensor
+    cell: torch.Tensor
+    counts: tuple[int, ...]
+    pairs: torch.Tensor
+    shifts: torch.Tensor
+    system_of_atom: torch.Tensor
+    counts_on_device: torch.Tensor
+
+    def vectors(self) -> torch.Tensor:
+        """From i to j in Å, shape (E, 3)."""
+        first, second = self.pairs
+        cell = self.cell[self.system_of_atom[first]]
+        images = (self.shifts[:, :, None] * cell).sum(1)
+        return self.positions[second] - self.positions[first] + images
+
+
+@dataclass(frozen=True, eq=False)
+class TorchPrediction:
+    """What a model gives for `TorchSystems`, on the device, in float64.
+
+    Attributes:
+        energy: eV, shape (S,); summed from atomic energies where the model gives them.
+        forces: eV/Å, shape (N, 3).
+        stress: eV/Å³, tension positive, shape (S, 3, 3), or None.
+    """
+
+    energy: torch.Tensor
+    forces: torch.Tensor
+    stress: torch.Tensor | None
+
+
 class TorchPotential:
     """A model that maps named tensors to named tensors.
 
@@ -96,36 +143,54 @@ class TorchPotential:
         shifts = np.concatenate([shift for _, shift in lists])
         types = np.tile(types, len(frames))
 
-        name = self._signature.geometry_dtype
-        real = getattr(torch, self._dtype if name == "model" else name)
+        def tensor(array: Any) -> torch.Tensor:
+            return torch.tensor(np.ascontiguousarray(array), device=self.device)
 
-        def tensor(array: Any, dtype: torch.dtype) -> torch.Tensor:
-            return torch.tensor(np.ascontiguousarray(array), dtype=dtype, device=self.device)
+        return self._tensors(
+            tensor(frames.positions.reshape(-1, 3)),
+            tensor(frames.cell),
+            tensor(np.tile(frames.pbc, (len(frames), 1))),
+            tensor(types),
+            tensor(pairs),
+            tensor(shifts),
+            (frames.n_atoms,) * len(frames),
+        )
 
-        batch = {
-            "pos": tensor(frames.positions.reshape(-1, 3), real),
-            "cell": tensor(frames.cell, real),
-            "pbc": tensor(np.tile(frames.pbc, (len(frames), 1)), torch.bool),
-            "edge_index": tensor(pairs, torch.int64),
-            "edge_cell_shift": tensor(shifts, real),
-            "atom_types": tensor(
-                types[:, None] if self._signature.type_column else types, torch.int64
-            ),
-        }
-        if len(frames) > 1 or self._signature.batch_always:
-            batch |= self._batch_tensors(len(frames), frames.n_atoms)
-        return batch
-
-    def _batch_tensors(self, n_frames: int, n_atoms: int) -> Tensors:
+    def _tensors(
+        self,
+        positions: torch.Tensor,
+        cell: torch.Tensor,
+        pbc: torch.Tensor,
+        types: torch.Tensor,
+        pairs: torch.Tensor,
+        shifts: torch.Tensor,
+        counts: tuple[int, ...],
+    ) -> Tensors:
+        """The model's input, in its own names and types."""
         import torch
 
-        sizes = torch.full((n_frames,), n_atoms, device=self.device)
-        frame_of_atom = torch.arange(n_frames, device=self.device).repeat_interleave(n_atoms)
+        name = self._signature.geometry_dtype
+        real = getattr(torch, self._dtype if name == "model" else name)
+        batch = {
+            "pos": positions.to(real),
+            "cell": cell.to(real),
+            "pbc": pbc,
+            "edge_index": pairs,
+            "edge_cell_shift": shifts.to(real),
+            "atom_types": types[:, None] if self._signature.type_column else types,
+        }
+        if len(counts) > 1 or self._signature.batch_always:
+            batch |= self._batch_tensors(counts)
+        return batch
+
+    def _batch_tensors(self, counts: tuple[int, ...]) -> Tensors:
+        import torch
+
+        sizes = torch.tensor(counts, device=self.device)
+        frame_of_atom = torch.arange(len(counts), device=self.device).repeat_interleave(sizes)
         if self._signature.counts_key == "ptr":
-            counts = torch.arange(n_frames + 1, device=self.device) * n_atoms
-        else:
-            counts = sizes
-        return {"batch": frame_of_atom, self._signature.counts_key: counts}
+            sizes = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+        return {"batch": frame_of_atom, self._signature.counts_key: sizes}
 
     def _neighbours(self, frames: Frames, row: int, types: Any) -> tuple[Any, Any]:
         pairs, shifts = neighbour_list(frames, row, self._cutoff_A)
@@ -153,6 +218,69 @@ class TorchPotential:
             raise ModelError(
                 f"{self.card.file} fails on {self.device}: {_last_line(error)}"
             ) from error
+
+    @property
+    def cutoff_A(self) -> float:
+        """Largest distance at which two atoms interact."""
+        return self._cutoff_A
+
+    def evaluate(self, systems: TorchSystems) -> TorchPrediction:
+        """Energies, forces and stresses of periodic systems that stay on the device.
+
+        Raises:
+            OutOfMemoryError: they do not fit.
+            ModelError: the model fails, or gives no forces.
+        """
+        import torch
+
+        flip = torch.linalg.det(systems.cell).sign()  # see `_right_handed`
+        pairs, shifts = self._within_pair_cutoffs(systems)
+        batch = self._tensors(
+            systems.positions,
+            systems.cell * flip[:, None, None],
+            torch.ones(len(systems.counts), 3, dtype=torch.bool, device=self.device),
+            self._types(systems.numbers),
+            pairs,
+            shifts * flip[systems.system_of_atom[pairs[0]], None],
+            systems.counts,
+        )
+        output = self.forward(batch)
+        missing = {"total_energy", "forces"} - set(output)
+        if missing:
+            raise ModelError(
+                f"{self.card.file} gives no {missing.pop()}; is it a potential with forces?"
+            )
+        stress = None
+        if "stress" in output:
+            stress = output["stress"].detach().double().reshape(-1, 3, 3)
+        elif "virial" in output:
+            volume = torch.linalg.det(systems.cell).abs()
+            stress = -output["virial"].detach().double().reshape(-1, 3, 3) / volume[:, None, None]
+        energy = output["total_energy"].detach().double().reshape(-1)
+        if "atomic_energy" in output:
+            atomic = output["atomic_energy"].detach().double().reshape(-1)
+            energy = torch.segment_reduce(atomic, "sum", lengths=systems.counts_on_device)
+        return TorchPrediction(energy, output["forces"].detach().double(), stress)
+
+    def _types(self, numbers: torch.Tensor) -> torch.Tensor:
+        import torch
+        from ase.data import atomic_numbers
+
+        table = torch.full((max(atomic_numbers.values()) + 1,), -1, device=self.device)
+        for symbol, index in self._type_of.items():
+            table[atomic_numbers[symbol]] = index
+        return table[numbers]
+
+    def _within_pair_cutoffs(self, systems: TorchSystems) -> tuple[torch.Tensor, torch.Tensor]:
+        import torch
+
+        if self._pair_cutoffs_A is None:
+            return systems.pairs, systems.shifts
+        types = self._types(systems.numbers)
+        table = torch.tensor(self._pair_cutoffs_A, device=self.device)
+        first, second = systems.pairs
+        near = systems.vectors().square().sum(1) <= table[types[first], types[second]].square()
+        return systems.pairs[:, near], systems.shifts[near]
 
     def collect(self, output: Tensors, frames: Frames) -> Prediction:
         """See `Potential.collect`."""

@@ -1,0 +1,143 @@
+"""`run.json`: what was run, and how each replica ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ase
+from ase import Atoms
+
+from zifbench import __version__
+from zifbench.dynamics.cases import Case
+from zifbench.dynamics.protocol import Protocol
+from zifbench.errors import ResultError
+from zifbench.files import write_text_atomically
+from zifbench.frames import Frames
+from zifbench.profiles import Profile
+
+RUN_SCHEMA = 1
+RUN_FILE, STORE, CHECKPOINTS = "run.json", "frames.zarr", "checkpoints"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a replica ended.
+
+    Attributes:
+        replica: Its name.
+        ended: "completed", or the rule that it broke.
+        reason: In words; empty if it completed and all minimisations found their minimum.
+        time_fs: Simulated time.
+        last_good_fs: Time of the last sample at which no rule was broken.
+        wall_s: Seconds of computing, since it was last taken up; of the whole batch, if it moved
+            in one.
+    """
+
+    replica: str
+    ended: str
+    reason: str
+    time_fs: float
+    last_good_fs: float
+    wall_s: float
+
+
+def identity(
+    protocol: Protocol,
+    profile: Profile,
+    starts: Mapping[str, Atoms],
+    model: Mapping[str, str],
+    *,
+    seed: int,
+    engine: str,
+) -> dict[str, Any]:
+    """What must be the same for a run to go on; replicas may be added."""
+    what = protocol.model_dump_json(by_alias=True, exclude={"about", "source", "replicas"})
+    return {
+        "protocol": json.loads(what),
+        "profile": profile.value,
+        "model": dict(model),
+        "seed": seed,
+        "engine": engine,
+        "starts": {name: _digest(atoms) for name, atoms in starts.items()},
+    }
+
+
+def _digest(atoms: Atoms) -> str:
+    masses = hashlib.sha256(atoms.get_masses().tobytes()).hexdigest()
+    return f"{Frames.from_ase(atoms).digest()[:32]} masses {masses[:16]}"
+
+
+class Record:
+    """`run.json` of a directory; made, or read and compared.
+
+    Raises:
+        ResultError: the directory holds something else, or a run with other parameters.
+    """
+
+    def __init__(self, out: Path, identity: Mapping[str, Any]) -> None:
+        self._path, self._identity = out / RUN_FILE, identity
+        self.outcomes: dict[str, Outcome] = {}
+        if self._path.exists():
+            self._read()
+        elif out.exists() and any(not _is_ours(path) for path in out.iterdir()):
+            raise ResultError(f"{out} holds other files than a run; give another --out")
+        else:
+            self._write()
+        (out / CHECKPOINTS).mkdir(exist_ok=True)
+
+    def _read(self) -> None:
+        try:
+            old = json.loads(self._path.read_text(encoding="utf-8"))
+            if old["schema"] != RUN_SCHEMA:
+                raise ResultError(
+                    f"{self._path}: schema {old['schema']}, wanted {RUN_SCHEMA}; give another --out"
+                )
+            outcomes = [Outcome(**row) for row in old["outcomes"]]
+            before = dict(old["run"])
+        except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ResultError(f"{self._path} is no record of a run: {error}") from error
+        for key, value in self._identity.items():
+            if before.get(key) != value:
+                raise ResultError(
+                    f"{self._path.parent} was run with another {key}"
+                    f"{_shown(before.get(key), value)}; give the same, or another --out"
+                )
+        self.outcomes = {outcome.replica: outcome for outcome in outcomes}
+
+    def add(self, outcome: Outcome) -> None:
+        """Note how a replica ended."""
+        self.outcomes[outcome.replica] = outcome
+        self._write()
+
+    def _write(self) -> None:
+        content = {
+            "schema": RUN_SCHEMA,
+            "zifbench": __version__,
+            "ase": ase.__version__,
+            "run": self._identity,
+            "outcomes": [dataclasses.asdict(outcome) for outcome in self.outcomes.values()],
+        }
+        write_text_atomically(self._path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+    def steps_done(self, all_cases: Sequence[Case]) -> int:
+        """Steps of replicas that have ended."""
+        return sum(case.n_steps for case in all_cases if case.name in self.outcomes)
+
+
+def _is_ours(path: Path) -> bool:
+    """What a run leaves that was stopped before its record was written."""
+    return path.name == CHECKPOINTS or (
+        path.name.startswith(f".{RUN_FILE}.") and path.name.endswith(".tmp")
+    )
+
+
+def _shown(before: Any, now: Any) -> str:
+    if isinstance(before, str | int) and isinstance(now, str | int):
+        return f" ({before}, now {now})"
+    return ""
