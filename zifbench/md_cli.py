@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from zifbench.potentials.card import Check
+
 md = typer.Typer(
     help="Molecular dynamics with a candidate: the same protocols for every model.",
     no_args_is_help=True,
@@ -59,6 +61,14 @@ def run(
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0.1, help="Save after so many seconds; a kill loses no more.")
     ] = 60.0,
+    despite_parity: Annotated[
+        bool,
+        typer.Option(
+            "--despite-parity",
+            help="Run although the engine's energies, forces or stress are not the model's; that "
+            "stays on record.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run a protocol with a model; the same command continues where it was stopped.
@@ -82,6 +92,7 @@ def run(
         trust=trust,
         checkpoint_s=checkpoint_seconds,
         progress=console.progress_bar,
+        despite_parity=despite_parity,
     )
     if as_json:
         typer.echo(json.dumps([vars(outcome) for outcome in outcomes], indent=1))
@@ -92,3 +103,38 @@ def run(
     ]
     console.show_rows("", ["replica", "ended", "ps", "good until, ps", "reason"], rows)
     console.out.print(f"frames: {out / 'frames.zarr'}", soft_wrap=True)
+
+
+@md.command()
+def check(
+    engine: Annotated[str, typer.Option(help="Which engine moves the atoms.")] = "ase",
+    as_json: Json = False,
+) -> None:
+    """Hold an engine against models with known answers; minutes.
+
+    Newton's equations, energy, temperatures of every replica, element and direction, an ideal gas
+    under pressure, a crystal under pressure, the temperature of the cell. Exits with 1 where one
+    fails.
+    """
+    from zifbench import console
+    from zifbench.dynamics.engine_checks import GROUPS, check_engine
+    from zifbench.dynamics.engines import make_engine
+
+    with console.progress_bar("md check", len(GROUPS)) as advance:
+        found = check_engine(
+            lambda calculator: make_engine(engine, calculator), progress=lambda _: advance(1)
+        )
+    if as_json:
+        typer.echo(json.dumps([c.model_dump() for c in found], indent=1))
+    else:
+        rows = [
+            ["passed" if c.passed else "FAILED", c.name, *_shown(c), c.unit or "", c.detail]
+            for c in found
+        ]
+        console.show_rows("", ["", "check", "off by", "tolerated", "", "what"], rows)
+    if not all(c.passed or not c.required for c in found):
+        raise typer.Exit(1)
+
+
+def _shown(check: Check) -> list[str]:
+    return ["" if x is None else f"{x:.2g}" for x in (check.deviation, check.tolerance)]

@@ -10,7 +10,6 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.neighborlist import neighbor_list
 
 from zifbench.frames import FloatArray, IntArray
-from zifbench.units import EV_PER_A3_IN_GPA
 
 _VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 
@@ -50,7 +49,7 @@ class SpringCrystal(Calculator):  # type: ignore[misc]
 
     def __init__(self, atoms: Atoms, spring_eV_per_A2: float) -> None:
         super().__init__()
-        self.spring = spring_eV_per_A2
+        self._spring = spring_eV_per_A2
         near = 1.2 * float(neighbor_list("d", atoms, 0.9 * _edge(atoms)).min())
         i, j, shift, length = neighbor_list("ijSd", atoms, near)
         order = np.argsort(i, kind="stable")
@@ -71,14 +70,57 @@ class SpringCrystal(Calculator):  # type: ignore[misc]
         arm = x[self._other] - x[:, None] + self._shift @ cell  # (N, springs, 3)
         length = np.sqrt(np.einsum("nsk,nsk->ns", arm, arm))
         stretch = length - self._rest
-        pull = (self.spring * stretch / length)[..., None] * arm
+        pull = (self._spring * stretch / length)[..., None] * arm
         # Every spring stands in the table at both of its ends.
         stress = 0.5 * np.einsum("nsi,nsj->ij", arm, pull) / abs(np.linalg.det(cell))
-        energy = 0.25 * self.spring * float(np.sum(stretch**2))
+        energy = 0.25 * self._spring * float(np.sum(stretch**2))
         self.results = {
             "energy": energy,
             "free_energy": energy,
             "forces": pull.sum(axis=1),
+            "stress": stress[_VOIGT],
+        }
+
+
+class SoftFluid(Calculator):  # type: ignore[misc]
+    """Spheres that repel each other, φ(r) = ε (1 − r²/σ²)³ below σ: energy is soon shared by all.
+
+    Smooth to the second derivative, so that energy is conserved as well as by any potential. The
+    nearest image of each pair counts: cells are to be wider than 2σ.
+
+    Args:
+        height_eV: ε.
+        diameter_A: σ.
+    """
+
+    implemented_properties = ("energy", "free_energy", "forces", "stress")
+
+    def __init__(self, height_eV: float, diameter_A: float) -> None:
+        super().__init__()
+        self._height, self._diameter = height_eV, diameter_A
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Any = ("energy",),
+        system_changes: Any = all_changes,
+    ) -> None:
+        """See ASE; everything at once."""
+        super().calculate(atoms, properties, system_changes)
+        x, cell = self.atoms.positions, self.atoms.cell.array
+        arm = x[None] - x[:, None]  # (N, N, 3), from the first to the second
+        share = arm @ np.linalg.inv(cell)
+        arm = (share - np.round(share)) @ cell
+        overlap = 1.0 - np.einsum("ijk,ijk->ij", arm, arm) / self._diameter**2
+        overlap[np.diag_indices(len(x))] = 0.0
+        overlap = np.maximum(overlap, 0.0)
+        push = (6.0 * self._height / self._diameter**2 * overlap**2)[..., None] * arm
+        energy = 0.5 * self._height * float(np.sum(overlap**3))
+        stress = -0.5 * np.einsum("ijk,ijl->kl", arm, push) / abs(np.linalg.det(cell))
+        self.results = {
+            "energy": energy,
+            "free_energy": energy,
+            "forces": -push.sum(axis=1),
             "stress": stress[_VOIGT],
         }
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zifbench.dynamics.calculator import PotentialCalculator
+from zifbench.dynamics.parity import ase_path, parity_checks, refuse_failed
 from zifbench.dynamics.protocol import load_protocol
 from zifbench.dynamics.run import Outcome, run_protocol
 from zifbench.dynamics.starts import read_starts
 from zifbench.frames import Frames
 from zifbench.potentials.core import check_applicable, compute
-from zifbench.potentials.loading import load_potential
+from zifbench.potentials.loading import load_eager_float64, load_potential
 from zifbench.profiles import Profile
 from zifbench.progress import Progress, no_progress
 
@@ -29,8 +30,12 @@ def simulate(
     trust: bool = False,
     checkpoint_s: float = 60.0,
     progress: Progress = no_progress,
+    despite_parity: bool = False,
 ) -> list[Outcome]:
     """Run a protocol with a model, or go on with it; see `run.run_protocol`.
+
+    What the engine gets from the model is first held against the model itself, and what was found
+    stands in the record of the run. `despite_parity` runs all the same where it differs.
 
     Raises:
         ZifbenchError: anything that is wrong with the input, before any step.
@@ -43,6 +48,10 @@ def simulate(
         check_applicable(potential.card, frame)
     first = compute(potential, frames[0])
     card = potential.card
+    exact = load_eager_float64(model, device=device, trust=trust)
+    parity = parity_checks(potential, ase_path(potential), frames, exact=exact)
+    if not despite_parity:
+        refuse_failed(parity)
     return run_protocol(
         what,
         PotentialCalculator(potential, stress=first.stress is not None),
@@ -54,4 +63,5 @@ def simulate(
         replicas=replicas,
         checkpoint_s=checkpoint_s,
         progress=progress,
+        parity=parity,
     )

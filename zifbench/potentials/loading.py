@@ -120,10 +120,12 @@ def load_potential(model: str, *, device: str = "auto", trust: bool = False) -> 
         return LOADERS[model_format](copy, card, device)
 
 
-def load_eager_float64(model: str, *, device: str = "auto", trust: bool = False) -> Potential | None:
-    """The same model run eagerly in float64, to hold what is run against; None if it has no such form.
+def load_eager_float64(
+    model: str, *, device: str = "auto", trust: bool = False
+) -> Potential | None:
+    """The same model run eagerly in float64, as exact as it can be, to hold other forms against.
 
-    A compiled model and a calculator of ASE are what they are.
+    None for what has no such form: a compiled model, a calculator of ASE.
 
     Raises:
         ModelError: see `load_potential`.
