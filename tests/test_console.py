@@ -36,6 +36,29 @@ def test_progress_in_a_log_is_lines_with_the_time_left(drawn, monkeypatch):
     ]
 
 
+def test_a_status_stands_at_the_end_of_the_line(drawn, monkeypatch):
+    clock = iter([0.0, 31.0, 62.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    with console.progress_bar("md", 100) as advance:
+        advance(50, "1.2 ns/day, 300 K")
+        advance(50)
+    assert drawn.getvalue().splitlines() == [
+        "md: 50 of 100, 31 s left; 1.2 ns/day, 300 K",
+        "md: 100 of 100; 1.2 ns/day, 300 K",
+    ]
+
+
+def test_a_status_stands_beside_the_bar(monkeypatch):
+    text = io.StringIO()
+    terminal = Console(file=text, width=160, force_terminal=True)
+    monkeypatch.setattr(console, "err", terminal)
+    with console.progress_bar("md", 100, 40) as advance:
+        advance(10, "1.2 ns/day [300 K]")
+        advance(10)
+    assert "1.2 ns/day [300 K]" in text.getvalue()
+    assert "60/100" in text.getvalue()
+
+
 def test_a_failed_check_is_shown(drawn):
     console.show_result(make_result(passed=False))
     assert "conformance FAILED: rotation" in drawn.getvalue()

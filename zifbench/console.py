@@ -104,7 +104,7 @@ class _LogLines:
         left = "" if finished else f", {per_item * (self._total - self._done):.0f} s left"
         counted = f"{self._shown(self._done)} of {self._shown(self._total)}"
         told = f"; {self._status}" if self._status else ""
-        err.print(f"{self._title}: {counted}{left}{told}")
+        err.print(f"{self._title}: {counted}{left}{told}", soft_wrap=True)
 
 
 def say(style: str, word: str, text: str) -> None:

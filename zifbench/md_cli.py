@@ -58,6 +58,19 @@ def run(
     trust: Annotated[
         bool, typer.Option("--trust", help="Let this model run code while loading.")
     ] = False,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="ase: any model, one replica after the other; torchsim: torch models, replicas in "
+            "batches; auto: torchsim on a GPU where it is installed, else ase."
+        ),
+    ] = "auto",
+    batch_atoms: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Most atoms that torchsim moves at once. [default: what suits the device]"
+        ),
+    ] = None,
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0.1, help="Save after so many seconds; a kill loses no more.")
     ] = 60.0,
@@ -93,6 +106,8 @@ def run(
         checkpoint_s=checkpoint_seconds,
         progress=console.progress_bar,
         despite_parity=despite_parity,
+        engine=engine,
+        batch_atoms=batch_atoms,
     )
     if as_json:
         typer.echo(json.dumps([vars(outcome) for outcome in outcomes], indent=1))
@@ -117,13 +132,11 @@ def check(
     fails.
     """
     from zifbench import console
-    from zifbench.dynamics.engine_checks import GROUPS, check_engine
-    from zifbench.dynamics.engines import make_engine
+    from zifbench.dynamics.engine_checks import GROUPS, check_engine, engine_maker
 
+    make = engine_maker(engine)
     with console.progress_bar("md check", len(GROUPS)) as advance:
-        found = check_engine(
-            lambda calculator: make_engine(engine, calculator), progress=lambda _: advance(1)
-        )
+        found = check_engine(make, progress=lambda _: advance(1))
     if as_json:
         typer.echo(json.dumps([c.model_dump() for c in found], indent=1))
     else:

@@ -24,7 +24,7 @@ class PotentialCalculator(Calculator):  # type: ignore[misc]
 
     def __init__(self, potential: Potential, *, stress: bool) -> None:
         super().__init__()
-        self._potential = potential
+        self.potential = potential
         self.implemented_properties = ["energy", "free_energy", "forces"]
         if stress:
             self.implemented_properties.append("stress")
@@ -46,7 +46,7 @@ class PotentialCalculator(Calculator):  # type: ignore[misc]
             cell=system.cell.array[None],
             source="the simulation",
         )
-        found = compute(self._potential, frame)
+        found = compute(self.potential, frame)
         energy = float(found.energy[0])
         self.results = {"energy": energy, "free_energy": energy, "forces": found.forces[0]}
         if found.atomic_energy is not None:

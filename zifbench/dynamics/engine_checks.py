@@ -19,6 +19,7 @@ from ase.calculators.calculator import Calculator
 from zifbench.analysis.timeseries import mean_estimate
 from zifbench.ase_io import full_stress
 from zifbench.dynamics.cases import cases
+from zifbench.dynamics.engines import check_torchsim, make_engine
 from zifbench.dynamics.engines.interface import Engine
 from zifbench.dynamics.integrators import Damping
 from zifbench.dynamics.known import IdealGas, SoftFluid, SpringCrystal
@@ -39,6 +40,22 @@ _CONFIDENCE = 0.9995  # of the intervals of fluctuating means; a dozen of them a
 _N_REPLICAS = 4
 _WARM = {"name": "nvt", "ensemble": "nvt", "temperature_K": _HOT_K}
 _FREE = {"name": "npt", "ensemble": "npt", "temperature_K": _HOT_K}
+
+
+def engine_maker(name: str) -> EngineMaker:
+    """The engine of that name over any calculator.
+
+    Raises:
+        UnknownNameError: there is none.
+        MissingDependencyError: it is not installed.
+    """
+    if name != "torchsim":
+        return lambda calculator: make_engine(name, calculator)
+    check_torchsim()
+    from zifbench.dynamics.engines.torch_host import HostPotential
+    from zifbench.dynamics.engines.torchsim import TorchSimEngine
+
+    return lambda calculator: TorchSimEngine(HostPotential(calculator), stress=True)
 
 
 # -- running ------------------------------------------------------------------------------------

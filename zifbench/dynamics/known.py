@@ -58,6 +58,11 @@ class SpringCrystal(Calculator):  # type: ignore[misc]
         self._shift: FloatArray = shift[order].astype(float).reshape(*shape, 3)
         self._rest: FloatArray = length[order].reshape(shape)
 
+    def _pair(self, length: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Energy of each pair, and its slope."""
+        stretch = length - self._rest
+        return 0.5 * self._spring * stretch**2, self._spring * stretch
+
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -67,19 +72,45 @@ class SpringCrystal(Calculator):  # type: ignore[misc]
         """See ASE; everything at once."""
         super().calculate(atoms, properties, system_changes)
         x, cell = self.atoms.positions, self.atoms.cell.array
-        arm = x[self._other] - x[:, None] + self._shift @ cell  # (N, springs, 3)
+        arm = x[self._other] - x[:, None] + self._shift @ cell  # (N, pairs, 3)
         length = np.sqrt(np.einsum("nsk,nsk->ns", arm, arm))
-        stretch = length - self._rest
-        pull = (self._spring * stretch / length)[..., None] * arm
-        # Every spring stands in the table at both of its ends.
+        energies, slope = self._pair(length)
+        pull = (slope / length)[..., None] * arm
+        # Every pair stands in the table at both of its ends.
         stress = 0.5 * np.einsum("nsi,nsj->ij", arm, pull) / abs(np.linalg.det(cell))
-        energy = 0.25 * self._spring * float(np.sum(stretch**2))
+        energy = 0.5 * float(energies.sum())
         self.results = {
             "energy": energy,
             "free_energy": energy,
             "forces": pull.sum(axis=1),
             "stress": stress[_VOIGT],
         }
+
+
+class LennardJonesCrystal(SpringCrystal):
+    """As springs, with φ(d) = ε [(d₀/d)¹² − 2 (d₀/d)⁶] instead: a crystal that shares its energy.
+
+    At rest its springs are k = 72 ε / d₀², and its elastic constants follow from them.
+
+    Args:
+        atoms: The crystal at rest.
+        depth_eV: ε.
+    """
+
+    def __init__(self, atoms: Atoms, depth_eV: float) -> None:
+        super().__init__(atoms, 0.0)
+        self._depth = depth_eV
+        self._spring = 72.0 * depth_eV / float(self._rest.mean()) ** 2
+
+    @property
+    def spring_eV_per_A2(self) -> float:
+        """Curvature of φ at rest."""
+        return self._spring
+
+    def _pair(self, length: FloatArray) -> tuple[FloatArray, FloatArray]:
+        sixth = (self._rest / length) ** 6
+        energy = self._depth * (sixth**2 - 2.0 * sixth)
+        return energy, 12.0 * self._depth * (sixth - sixth**2) / length
 
 
 class SoftFluid(Calculator):  # type: ignore[misc]

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 
 from zifbench.ase_io import full_stress
 from zifbench.dynamics.calculator import PotentialCalculator
 from zifbench.errors import ModelError, ZifbenchError
-from zifbench.frames import Frames
+from zifbench.frames import FloatArray, Frames
 from zifbench.potentials.card import Check
 from zifbench.potentials.conformance import (
     DERIVATIVES,
@@ -50,10 +51,52 @@ def ase_path(potential: Potential) -> ModelPath:
     return path
 
 
-def _asked(calculator: PotentialCalculator, frame: Frames) -> Prediction:
+def torchsim_path(potential: Any) -> ModelPath:
+    """What TorchSim's integrators see: all systems in one state, the engine's own neighbours."""
+
+    def path(frames: Sequence[Frames]) -> list[Prediction]:
+        import torch
+        import torch_sim
+
+        from zifbench.dynamics.engines.torch_model import PotentialModel
+
+        systems = [_as_it_lies(frame) for frame in frames]
+        device = torch.device(potential.device)
+        state = torch_sim.io.atoms_to_state(systems, device=device, dtype=torch.float64)
+        model = PotentialModel(potential, most_atoms=sum(map(len, systems)))
+        model.systems = range(len(systems))
+        found = {key: value.detach().cpu().numpy() for key, value in model(state).items()}
+        stress = found.get("stress")
+        ends = np.cumsum([len(atoms) for atoms in systems])[:-1]
+        forces = np.split(found["forces"], ends)
+        return [
+            Prediction(
+                energy=found["energy"][row : row + 1],
+                forces=forces[row][None],
+                stress=None if stress is None else stress[row : row + 1],
+                atomic_energy=None,
+                dtype="float64",
+            )
+            for row in range(len(systems))
+        ]
+
+    return path
+
+
+def engine_path(engine: str, potential: Potential) -> ModelPath:
+    """The path of an engine, by its name."""
+    return torchsim_path(potential) if engine == "torchsim" else ase_path(potential)
+
+
+def _as_it_lies(frame: Frames) -> Atoms:
+    """As ASE's atoms, with the positions as they lie in memory."""
     (atoms,) = frame.to_ase()
-    atoms.arrays["positions"] = frame.positions[0]  # as it lies in memory
-    calculator.calculate(atoms)
+    atoms.arrays["positions"] = frame.positions[0]
+    return atoms
+
+
+def _asked(calculator: PotentialCalculator, frame: Frames) -> Prediction:
+    calculator.calculate(_as_it_lies(frame))
     found = calculator.results
     energies = found.get("energies")
     stress = found.get("stress")
@@ -151,17 +194,25 @@ class _PathPotential:
 
     def __init__(self, potential: Potential, path: ModelPath) -> None:
         self.card, self.device = potential.card, potential.device
-        self._path, self._dtype = path, potential.card.dtype
+        self._potential, self._path = potential, path
+        self._atomic: FloatArray | None = None
 
     def prepare(self, frames: Frames) -> Any:
+        """See `Potential.prepare`."""
         return frames
 
     def forward(self, batch: Any) -> Any:
+        """See `Potential.forward`."""
         return self._path([batch])[0]
 
     def collect(self, output: Any, frames: Frames) -> Prediction:
-        prediction: Prediction = output
-        return dataclasses.replace(prediction, dtype=self._dtype or prediction.dtype)
+        """See `Potential.collect`; atomic energies tell how energies round, and nothing else."""
+        found: Prediction = output
+        if found.atomic_energy is None:
+            if self._atomic is None:
+                self._atomic = compute(self._potential, frames).atomic_energy
+            found = dataclasses.replace(found, atomic_energy=self._atomic)
+        return dataclasses.replace(found, dtype=self.card.dtype or found.dtype)
 
 
 def _displaced(frame: Frames, number: int) -> Frames:

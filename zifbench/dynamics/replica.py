@@ -18,7 +18,7 @@ from zifbench.frames import FloatArray, Frames
 MOST_MINIMISER_STEPS = 1000
 
 
-def _drawn_momenta(atoms: Atoms, temperature_K: float, seed: tuple[int, int]) -> FloatArray:
+def drawn_momenta(atoms: Atoms, temperature_K: float, seed: tuple[int, int]) -> FloatArray:
     """Maxwell–Boltzmann, the centre of mass at rest; shape (N, 3), ASE's units."""
     masses = atoms.get_masses()[:, None]
     normal = np.random.default_rng(seed).normal(size=(len(atoms), 3))
@@ -47,7 +47,7 @@ class Replica:
         self.total_step = 0
         self.time_fs = 0.0
         self._integrator: Any = None
-        atoms.set_momenta(_drawn_momenta(atoms, first_temperature_K(segments), seed))
+        atoms.set_momenta(drawn_momenta(atoms, first_temperature_K(segments), seed))
 
     @property
     def segment(self) -> Segment:

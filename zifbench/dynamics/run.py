@@ -96,7 +96,8 @@ def run_protocol(
             run.resume(saved.get(batch[0].name))
             run.move(checkpoint_s, speed)
         speed.finish()
-    return list(record.outcomes.values())
+    order = {case.name: number for number, case in enumerate(all_cases)}
+    return sorted(record.outcomes.values(), key=lambda o: order.get(o.replica, len(order)))
 
 
 def _check_start(protocol: Protocol, name: str, atoms: Atoms) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zifbench.dynamics.calculator import PotentialCalculator
-from zifbench.dynamics.parity import ase_path, parity_checks, refuse_failed
+from zifbench.dynamics.engines import make_engine
+from zifbench.dynamics.parity import engine_path, parity_checks, refuse_failed
 from zifbench.dynamics.protocol import load_protocol
 from zifbench.dynamics.run import Outcome, run_protocol
 from zifbench.dynamics.starts import read_starts
@@ -31,6 +32,8 @@ def simulate(
     checkpoint_s: float = 60.0,
     progress: Progress = no_progress,
     despite_parity: bool = False,
+    engine: str = "ase",
+    batch_atoms: int | None = None,
 ) -> list[Outcome]:
     """Run a protocol with a model, or go on with it; see `run.run_protocol`.
 
@@ -49,12 +52,16 @@ def simulate(
     first = compute(potential, frames[0])
     card = potential.card
     exact = load_eager_float64(model, device=device, trust=trust)
-    parity = parity_checks(potential, ase_path(potential), frames, exact=exact)
+    calculator = PotentialCalculator(potential, stress=first.stress is not None)
+    mover = make_engine(engine, calculator, batch_atoms=batch_atoms)
+    mover.check(what)
+    path = engine_path(mover.name, potential)
+    parity = parity_checks(potential, path, frames, exact=exact)
     if not despite_parity:
         refuse_failed(parity)
     return run_protocol(
         what,
-        PotentialCalculator(potential, stress=first.stress is not None),
+        calculator,
         structures,
         out,
         profile=profile,
@@ -64,4 +71,5 @@ def simulate(
         checkpoint_s=checkpoint_s,
         progress=progress,
         parity=parity,
+        engine=mover,
     )

@@ -47,7 +47,8 @@ class Speedometer:
 
     def finish(self) -> None:
         """Show the steps since the last text."""
-        self._advance(self._waiting)
+        if self._waiting:
+            self._advance(self._waiting)
         self._waiting = 0
 
     def _text(self, now: float, replicas: Sequence[Moving]) -> str:

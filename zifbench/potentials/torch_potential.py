@@ -6,6 +6,7 @@ They differ in the names and dtypes of the tensors that go in; `Signature` holds
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -263,13 +264,18 @@ class TorchPotential:
         return TorchPrediction(energy, output["forces"].detach().double(), stress)
 
     def _types(self, numbers: torch.Tensor) -> torch.Tensor:
+        return self._type_table[numbers]
+
+    @functools.cached_property
+    def _type_table(self) -> torch.Tensor:
+        """Atomic number -> type; -1 for elements that the model does not know."""
         import torch
         from ase.data import atomic_numbers
 
-        table = torch.full((max(atomic_numbers.values()) + 1,), -1, device=self.device)
+        table = torch.full((max(atomic_numbers.values()) + 1,), -1)
         for symbol, index in self._type_of.items():
             table[atomic_numbers[symbol]] = index
-        return table[numbers]
+        return table.to(self.device)
 
     def _within_pair_cutoffs(self, systems: TorchSystems) -> tuple[torch.Tensor, torch.Tensor]:
         import torch

@@ -1,0 +1,244 @@
+"""The TorchSim engine beside the ASE engine, on a Lennard-Jones crystal in float64."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch_sim = pytest.importorskip("torch_sim", reason="TorchSim needs Python 3.12 or newer")
+
+from tests.dynamics.argon import LennardJones, argon, calculator  # noqa: E402
+from tests.dynamics.test_run import SAME, StoppedError, frames_of, protocol  # noqa: E402
+from zifbench.dynamics.engines import make_engine  # noqa: E402
+from zifbench.dynamics.engines.torch_pairs import PairLists  # noqa: E402
+from zifbench.dynamics.protocol import Protocol  # noqa: E402
+from zifbench.dynamics.run import Outcome, run_protocol  # noqa: E402
+from zifbench.errors import ModelError, OutOfMemoryError, ResultError  # noqa: E402
+from zifbench.frames import Frames  # noqa: E402
+from zifbench.profiles import Profile  # noqa: E402
+
+MODEL = {"model": "argon", "model_sha256": "0"}
+NVT = {"name": "nvt", "ensemble": "nvt", "temperature_K": 40}
+# Stages of every kind, a ramp of temperature and one of volume; a barostat quick to answer.
+ALL = protocol(
+    {"name": "down", "ensemble": "minimise", "length_ps": {}, "force_eV_per_A": 0.001},
+    {**NVT, "name": "warm", "temperature_K": [20, 40], "sample_fs": 10},
+    {**NVT, "name": "squeeze", "volume_change_percent": -3, "sample_fs": 10},
+    {**NVT, "name": "hold", "sample_fs": 10},
+    {"name": "free", "ensemble": "npt", "temperature_K": 40, "pressure_GPa": 0.1, "sample_fs": 10},
+    {"name": "alone", "ensemble": "nve", "sample_fs": 10},
+    barostat_fs=400,
+)
+
+
+def go(
+    what: Protocol, out: Path, potential=None, *, n: int = 2, engine: str = "torchsim", **options
+) -> list[Outcome]:
+    """Two or more crystals, each rattled another way."""
+    settings = {"profile": Profile.QUICK, "model": MODEL, "checkpoint_s": 1e9, **options}
+    starts = {f"argon{k}": argon(seed=k) for k in range(n)}
+    return run_protocol(what, calculator(potential), starts, out, engine=engine, **settings)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    outcomes = go(ALL, out)
+    assert [(o.replica, o.ended, o.time_fs) for o in outcomes] == [
+        ("argon0", "completed", 500.0), ("argon1", "completed", 500.0),
+    ]  # fmt: skip
+    return out
+
+
+@pytest.fixture(scope="module")
+def by_ase(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("ase") / "run"
+    go(ALL, out, engine="ase")
+    return out
+
+
+def test_both_engines_go_the_same_way(whole, by_ase) -> None:
+    """To what a chain that moves in one piece instead of three does in 200 steps of 2 fs."""
+    expected = frames_of(by_ase)
+    found = frames_of(whole)
+    assert set(found) == set(expected)
+    for name, frames in found.items():
+        assert np.array_equal(frames.step, expected[name].step)
+        assert frames.time_fs == pytest.approx(expected[name].time_fs)
+        assert frames.cell == pytest.approx(expected[name].cell, abs=1e-5)
+        assert frames.positions == pytest.approx(expected[name].positions, abs=1e-4)
+        assert frames.energy == pytest.approx(expected[name].energy, abs=1e-4)
+        assert frames.stress == pytest.approx(expected[name].stress, abs=1e-6)
+        assert frames.velocities == pytest.approx(expected[name].velocities, abs=1e-6)
+
+
+def test_without_a_thermostat_the_trajectory_is_the_same(tmp_path) -> None:
+    what = protocol(
+        {**NVT, "length_ps": dict.fromkeys(SAME, 0.002)},
+        {
+            "name": "alone",
+            "ensemble": "nve",
+            "length_ps": dict.fromkeys(SAME, 0.2),
+            "sample_fs": 20,
+        },
+    )
+    for engine in ("ase", "torchsim"):
+        go(what, tmp_path / engine, engine=engine, n=1)
+    found, expected = (frames_of(tmp_path / e)["argon0.on"] for e in ("torchsim", "ase"))
+    # Stored as float32; 100 steps.
+    assert np.abs(found.positions - expected.positions).max() < 2e-6
+    assert found.energy == pytest.approx(expected.energy, abs=1e-9)
+
+
+def test_a_replica_does_not_feel_its_batch(tmp_path, whole) -> None:
+    """Alone, in pairs and among four: the same bits, as this model's rounding is that exact."""
+    go(ALL, tmp_path / "four", n=4)
+    go(ALL, tmp_path / "alone", n=2, batch_atoms=1)
+    together = frames_of(tmp_path / "four")
+    for out in (whole, tmp_path / "alone"):
+        for name, frames in frames_of(out).items():
+            assert frames.digest() == together[name].digest(), name
+    assert together["argon0.hold"].digest() != together["argon1.hold"].digest()
+
+
+class Fragile(LennardJones):
+    """Stops the program at one of its calls."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def evaluate(self, systems):
+        self.left -= 1
+        if self.left == 0:
+            raise StoppedError
+        return super().evaluate(systems)
+
+
+def test_a_run_that_was_killed_often_is_the_uninterrupted_one(whole, tmp_path) -> None:
+    out, kills = tmp_path / "run", 0
+    rng = np.random.default_rng(0)
+    while True:
+        try:
+            go(ALL, out, Fragile(int(rng.integers(5, 60))), checkpoint_s=0.0)
+            break
+        except StoppedError:
+            kills += 1
+    assert kills > 3
+    for name, frames in frames_of(whole).items():
+        assert frames.digest() == frames_of(out)[name].digest(), name
+    assert not list((out / "checkpoints").iterdir())
+
+
+class Broken(LennardJones):
+    """NaN for one crystal once it has moved for a while."""
+
+    def __init__(self, at: int, system: int = 0) -> None:
+        self.calls, self.at, self.system = 0, at, system
+
+    def evaluate(self, systems):
+        found = super().evaluate(systems)
+        self.calls += 1
+        if self.calls == self.at:
+            start = sum(systems.counts[: self.system])
+            found.forces[start] = np.nan
+        return found
+
+
+def test_a_failing_replica_leaves_and_the_others_go_on(tmp_path) -> None:
+    what = protocol({**NVT, "sample_fs": 10})
+    go(what, tmp_path / "good", n=3)
+    outcomes = go(what, tmp_path / "run", Broken(24, system=1), n=3, batch_atoms=100)
+    assert {o.replica: o.ended for o in outcomes} == {
+        "argon0": "completed", "argon1": "not a number", "argon2": "completed",
+    }  # fmt: skip
+    broken = next(o for o in outcomes if o.replica == "argon1")
+    assert (broken.time_fs, broken.last_good_fs) == (46.0, 40.0)
+    expected, found = frames_of(tmp_path / "good"), frames_of(tmp_path / "run")
+    assert len(found["argon1.nvt"]) == 4
+    for k in (0, 2):
+        assert found[f"argon{k}.nvt"].digest() == expected[f"argon{k}.nvt"].digest()
+
+
+def test_a_model_that_refuses_one_replica_ends_that_one(tmp_path) -> None:
+    start = argon(seed=1)
+
+    class Picky(LennardJones):
+        """Refuses the second crystal once it has moved."""
+
+        def evaluate(self, systems):
+            ends = np.cumsum(systems.counts)
+            for cell, end, count in zip(systems.cell, ends, systems.counts, strict=True):
+                moved = systems.positions[end - count : end].numpy() - start.positions
+                if np.allclose(cell, start.cell) and np.abs(moved).max() > 0.02:
+                    raise ModelError("no such crystal")
+            return super().evaluate(systems)
+
+    what = protocol({**NVT, "sample_fs": 10})
+    outcomes = go(what, tmp_path / "run", Picky())
+    assert {o.replica: (o.ended, o.reason) for o in outcomes} == {
+        "argon0": ("completed", ""), "argon1": ("model", "no such crystal"),
+    }  # fmt: skip
+
+
+def test_a_model_that_fails_everywhere_is_no_result(tmp_path) -> None:
+    class Dying(LennardJones):
+        calls = 0
+
+        def evaluate(self, systems):
+            self.calls += 1
+            if self.calls > 20:
+                raise ModelError("the device is gone")
+            return super().evaluate(systems)
+
+    what = protocol({**NVT, "sample_fs": 10})
+    with pytest.raises(ModelError, match="the device is gone"):
+        go(what, tmp_path / "run", Dying(), checkpoint_s=0.0)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["outcomes"] == []
+    assert [o.ended for o in go(what, tmp_path / "run")] == ["completed"] * 2
+
+
+def test_too_many_atoms_for_the_memory_are_halved(tmp_path) -> None:
+    class Small(LennardJones):
+        """A device for 80 atoms."""
+
+        def evaluate(self, systems):
+            if len(systems.positions) > 80:
+                raise OutOfMemoryError("too many")
+            return super().evaluate(systems)
+
+    what = protocol({**NVT, "sample_fs": 10})
+    go(what, tmp_path / "whole", n=4)
+    go(what, tmp_path / "run", Small(), n=4, batch_atoms=1000)
+    for name, frames in frames_of(tmp_path / "whole").items():
+        assert frames.digest() == frames_of(tmp_path / "run")[name].digest()
+
+
+def test_pairs_are_those_of_a_list_made_anew() -> None:
+    """While atoms wander and the cell is strained, to the last pair and in the same order."""
+    rng = np.random.default_rng(3)
+    atoms = argon()
+    lists = PairLists(6.0, "cpu")
+    potential = LennardJones()
+    for _ in range(30):
+        atoms.positions += rng.normal(scale=0.05, size=atoms.positions.shape)
+        strain = np.eye(3) + rng.normal(scale=2e-3, size=(3, 3))
+        atoms.set_cell(atoms.cell.array @ strain, scale_atoms=True)
+        fresh = potential.prepare(Frames.from_ase(atoms))
+        pairs, shifts = lists.find(
+            [0], fresh.positions, fresh.cell, fresh.counts, fresh.system_of_atom
+        )
+        assert np.array_equal(pairs, fresh.pairs)
+        assert np.array_equal(shifts, fresh.shifts)
+
+
+def test_what_it_cannot_run_is_refused_before_a_step(tmp_path, whole) -> None:
+    from tests.dynamics.test_run import Metal
+
+    with pytest.raises(ModelError, match="wants a torch model of the nequip framework, got Metal"):
+        make_engine("torchsim", Metal())
+    with pytest.raises(ResultError, match=r"another engine \(torchsim, now ase\)"):
+        go(ALL, whole, engine="ase")
+    assert make_engine("auto", calculator()).name == "ase"  # on the CPU

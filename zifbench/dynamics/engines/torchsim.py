@@ -1,0 +1,61 @@
+"""The engine for torch models: many replicas at once, by TorchSim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ase import Atoms
+
+from zifbench.dynamics import protocol as protocols
+from zifbench.dynamics.cases import Case
+from zifbench.dynamics.engines.ase import refuse_without_stress
+from zifbench.dynamics.engines.torch_batch import TorchBatch
+from zifbench.dynamics.engines.torch_model import Evaluates, PotentialModel
+from zifbench.dynamics.integrators import Damping
+
+_ON_CPU_ATOMS = 512  # more at once is no faster on a few cores
+_ON_GPU_ATOMS = 32_768  # halved where the memory is too small for it
+
+
+class TorchSimEngine:
+    """Batches of replicas on the model's device.
+
+    Args:
+        potential: A torch potential.
+        stress: Whether it gives a stress.
+        batch_atoms: Most atoms that move together; None for what suits the device.
+    """
+
+    name = "torchsim"
+
+    def __init__(
+        self, potential: Evaluates, *, stress: bool, batch_atoms: int | None = None
+    ) -> None:
+        self._potential, self._stress = potential, stress
+        on_gpu = potential.device.startswith("cuda")
+        self._batch_atoms = batch_atoms or (_ON_GPU_ATOMS if on_gpu else _ON_CPU_ATOMS)
+
+    def check(self, protocol: protocols.Protocol) -> None:
+        """See `Engine.check`."""
+        if not self._stress:
+            refuse_without_stress(protocol)
+
+    def batches(self, cases: Sequence[Case], starts: Mapping[str, Atoms]) -> list[list[Case]]:
+        """In their order, as many as fit; at least one."""
+        found: list[list[Case]] = []
+        n_atoms = 0
+        for case in cases:
+            own = len(starts[case.start])
+            if not found or n_atoms + own > self._batch_atoms:
+                found.append([])
+                n_atoms = 0
+            found[-1].append(case)
+            n_atoms += own
+        return found
+
+    def begin(
+        self, cases: Sequence[Case], starts: Mapping[str, Atoms], damping: Damping
+    ) -> TorchBatch:
+        """See `Engine.begin`."""
+        model = PotentialModel(self._potential, self._batch_atoms)
+        return TorchBatch(cases, [starts[case.start] for case in cases], damping, model)
