@@ -13,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from zifbench.dynamics.forecast import Forecast
     from zifbench.dynamics.record import Outcome
+    from zifbench.potentials.card import Check
     from zifbench.profiles import Profile
 
 md = typer.Typer(
@@ -85,6 +86,14 @@ def run(
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0.1, help="Save after so many seconds; a kill loses no more.")
     ] = 60.0,
+    despite_parity: Annotated[
+        bool,
+        typer.Option(
+            "--despite-parity",
+            help="Run although the engine's energies, forces or stress are not the model's; that "
+            "stays on record.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run a protocol with a model; the same command continues where it was stopped.
@@ -113,6 +122,7 @@ def run(
         trust=trust,
         checkpoint_s=checkpoint_seconds,
         progress=console.progress_bar,
+        despite_parity=despite_parity,
         engine=engine,
         batch_atoms=batch_atoms,
     )
@@ -297,3 +307,36 @@ def _duration(hours: float) -> str:
     if hours < 1.0:
         return f"{max(1.0, 60.0 * hours):.0f} min"
     return f"{hours:.1f} h" if hours < 48.0 else f"{hours / 24.0:.0f} d"
+
+
+@md.command()
+def check(
+    engine: Annotated[str, typer.Option(help="Which engine moves the atoms.")] = "ase",
+    as_json: Json = False,
+) -> None:
+    """Hold an engine against models with known answers; minutes.
+
+    Newton's equations, energy, temperatures of every replica, element and direction, an ideal gas
+    under pressure, a crystal under pressure, the temperature of the cell. Exits with 1 where one
+    fails.
+    """
+    from zifbench import console
+    from zifbench.dynamics.engine_checks import GROUPS, check_engine, engine_maker
+
+    make = engine_maker(engine)
+    with console.progress_bar("md check", len(GROUPS)) as advance:
+        found = check_engine(make, progress=lambda _: advance(1))
+    if as_json:
+        typer.echo(json.dumps([c.model_dump() for c in found], indent=1))
+    else:
+        rows = [
+            ["passed" if c.passed else "FAILED", c.name, *_shown(c), c.unit or "", c.detail]
+            for c in found
+        ]
+        console.show_rows("", ["", "check", "off by", "tolerated", "", "what"], rows)
+    if not all(c.passed or not c.required for c in found):
+        raise typer.Exit(1)
+
+
+def _shown(check: Check) -> list[str]:
+    return ["" if x is None else f"{x:.2g}" for x in (check.deviation, check.tolerance)]

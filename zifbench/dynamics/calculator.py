@@ -49,5 +49,7 @@ class PotentialCalculator(Calculator):  # type: ignore[misc]
         found = compute(self.potential, frame)
         energy = float(found.energy[0])
         self.results = {"energy": energy, "free_energy": energy, "forces": found.forces[0]}
+        if found.atomic_energy is not None:
+            self.results["energies"] = found.atomic_energy[0]
         if found.stress is not None:
             self.results["stress"] = np.ascontiguousarray(found.stress[0][_VOIGT])

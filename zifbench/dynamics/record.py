@@ -19,6 +19,7 @@ from zifbench.dynamics.protocol import Protocol
 from zifbench.errors import ResultError
 from zifbench.files import write_text_atomically
 from zifbench.frames import Frames
+from zifbench.potentials.card import Check
 from zifbench.profiles import Profile
 
 RUN_SCHEMA = 1
@@ -76,12 +77,19 @@ def _digest(atoms: Atoms) -> str:
 class Record:
     """`run.json` of a directory; made, or read and compared.
 
+    Args:
+        out: The directory.
+        identity: What must be the same.
+        parity: What was found of the engine before; None leaves what is on record.
+
     Raises:
         ResultError: the directory holds something else, or a run with other parameters.
     """
 
-    def __init__(self, out: Path, identity: Mapping[str, Any]) -> None:
-        self._path, self._identity = out / RUN_FILE, identity
+    def __init__(
+        self, out: Path, identity: Mapping[str, Any], parity: Sequence[Check] | None = None
+    ) -> None:
+        self._path, self._identity, self._parity = out / RUN_FILE, identity, parity
         self.outcomes: dict[str, Outcome] = {}
         if self._path.exists():
             self._read()
@@ -109,6 +117,14 @@ class Record:
                     f"{_shown(before.get(key), value)}; give the same, or another --out"
                 )
         self.outcomes = {outcome.replica: outcome for outcome in outcomes}
+        rows = old.get("parity")
+        if self._parity is None and rows is not None:
+            self._parity = [Check(**row) for row in rows]
+        elif self._parity is not None and rows != self._parity_rows():
+            self._write()
+
+    def _parity_rows(self) -> list[dict[str, Any]] | None:
+        return None if self._parity is None else [c.model_dump() for c in self._parity]
 
     def add(self, outcome: Outcome) -> None:
         """Note how a replica ended."""
@@ -121,6 +137,7 @@ class Record:
             "zifbench": __version__,
             "ase": ase.__version__,
             "run": self._identity,
+            "parity": self._parity_rows(),
             "outcomes": [dataclasses.asdict(outcome) for outcome in self.outcomes.values()],
         }
         write_text_atomically(self._path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -29,6 +29,7 @@ from zifbench.dynamics.rules import RULES, Sample
 from zifbench.dynamics.speedometer import Speedometer
 from zifbench.errors import DataError, ResultError
 from zifbench.frames import Frames
+from zifbench.potentials.card import Check
 from zifbench.profiles import Profile
 from zifbench.progress import Progress, no_progress
 
@@ -49,6 +50,7 @@ def run_protocol(
     progress: Progress = no_progress,
     engine: str | Engine = "ase",
     batch_atoms: int | None = None,
+    parity: Sequence[Check] | None = None,
 ) -> list[Outcome]:
     """Run all replicas of a protocol, or go on where an earlier call was stopped.
 
@@ -66,6 +68,7 @@ def run_protocol(
         engine: What moves the atoms, see `engines.ENGINES`; an engine already made leaves
             `calculator` aside.
         batch_atoms: Most atoms that an engine moves at once; by default it chooses.
+        parity: What `parity.parity_checks` found, for the record.
 
     Raises:
         ResultError: `out` holds something else, or a run with other parameters.
@@ -78,7 +81,8 @@ def run_protocol(
     engine.check(protocol)
     for name, atoms in starts.items():
         _check_start(protocol, name, atoms)
-    record = Record(out, identity(protocol, profile, starts, model, seed=seed, engine=engine.name))
+    what = identity(protocol, profile, starts, model, seed=seed, engine=engine.name)
+    record = Record(out, what, parity)
     saved = _unfinished(out, record)
     done = record.steps_done(all_cases) + sum(old.steps_done for old in saved.values())
     total = sum(case.n_steps for case in all_cases)

@@ -9,14 +9,16 @@ from pathlib import Path
 from ase import Atoms
 
 from zifbench.dynamics.calculator import PotentialCalculator
+from zifbench.dynamics.engines import make_engine
 from zifbench.dynamics.forecast import Forecast, StepCost, choose, forecast, probe
+from zifbench.dynamics.parity import engine_path, parity_checks, refuse_failed
 from zifbench.dynamics.protocol import Protocol, load_protocol, protocol_names
 from zifbench.dynamics.run import RUN_FILE, Outcome, run_protocol
 from zifbench.dynamics.starts import read_starts
 from zifbench.errors import DataError, ResultError
 from zifbench.frames import Frames
 from zifbench.potentials.core import Potential, check_applicable, compute
-from zifbench.potentials.loading import load_potential
+from zifbench.potentials.loading import load_eager_float64, load_potential
 from zifbench.profiles import Profile
 from zifbench.progress import Progress, no_progress
 
@@ -37,10 +39,14 @@ def simulate(
     trust: bool = False,
     checkpoint_s: float = 60.0,
     progress: Progress = no_progress,
+    despite_parity: bool = False,
     engine: str = "ase",
     batch_atoms: int | None = None,
 ) -> list[Outcome]:
     """Run a protocol with a model, or go on with it; see `run.run_protocol`.
+
+    What the engine gets from the model is first held against the model itself, and what was found
+    stands in the record of the run.
 
     Args:
         protocol: Name or file.
@@ -56,6 +62,9 @@ def simulate(
         trust: Let the model run code while loading.
         checkpoint_s: Seconds between checkpoints.
         progress: For a person who waits.
+        despite_parity: Run although the engine gets something else from the model.
+        engine: What moves the atoms, see `engines.ENGINES`.
+        batch_atoms: Most atoms that an engine moves at once; by default it chooses.
 
     Raises:
         ZifbenchError: anything that is wrong with the input, before any step.
@@ -65,12 +74,19 @@ def simulate(
     structures = read_starts(names, what.supercell)
     potential = load_potential(model, device=device, trust=trust)
     calculator = _calculator(potential, structures)
+    mover = make_engine(engine, calculator, batch_atoms=batch_atoms)
+    mover.check(what)
     if budget_h is not None:
         cell = read_starts(names, _CELL)
         profile = _begun_with(out) or _fitting(
             what, budget_h, cell, _probe(calculator, cell, potential), replicas
         )
     card = potential.card
+    exact = load_eager_float64(model, device=device, trust=trust)
+    path = engine_path(mover.name, potential)
+    parity = parity_checks(potential, path, _frames(structures), exact=exact)
+    if not despite_parity:
+        refuse_failed(parity)
     return run_protocol(
         what,
         calculator,
@@ -82,18 +98,22 @@ def simulate(
         replicas=replicas,
         checkpoint_s=checkpoint_s,
         progress=progress,
-        engine=engine,
-        batch_atoms=batch_atoms,
+        parity=parity,
+        engine=mover,
     )
 
 
 def _calculator(potential: Potential, structures: Mapping[str, Atoms]) -> PotentialCalculator:
     """The potential for these structures; one call tells whether it gives a stress."""
-    frames = [Frames.from_ase(atoms, source=name) for name, atoms in structures.items()]
+    frames = _frames(structures)
     for frame in frames:
         check_applicable(potential.card, frame)
     first = compute(potential, frames[0])
     return PotentialCalculator(potential, stress=first.stress is not None)
+
+
+def _frames(structures: Mapping[str, Atoms]) -> list[Frames]:
+    return [Frames.from_ase(atoms, source=name) for name, atoms in structures.items()]
 
 
 # -- what it will cost ----------------------------------------------------------------------------

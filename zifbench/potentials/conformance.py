@@ -13,7 +13,7 @@ difference formula of fourth order to keep the truncation error below it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,10 +73,11 @@ class _Subject:
     base: Prediction
     steps: Steps
     batch_atoms: int
+    least_force: float = 0.0  # eV/Å, where forces vanish that elsewhere do not
 
     @property
     def force_scale(self) -> float:
-        return float(np.sqrt(np.mean(self.base.forces**2))) or 1.0
+        return max(rms_force(self.base), self.least_force) or 1.0
 
     @property
     def energy_noise(self) -> float:
@@ -112,6 +113,7 @@ def run_conformance(
     *,
     batch_atoms: int = 512,
     progress: Callable[[str], None] | None = None,
+    only: Collection[str] | None = None,
 ) -> list[Check]:
     """Check a potential on the first of `frame`.
 
@@ -121,6 +123,7 @@ def run_conformance(
             because forces vanish in a perfect crystal.
         batch_atoms: Atoms that go into one call.
         progress: Called with the name of each check before it runs.
+        only: Names of `CHECKS` to run; all if not given.
 
     Returns:
         One `Check` for each property; failing ones are returned, not raised.
@@ -132,10 +135,12 @@ def run_conformance(
     check_applicable(potential.card, frame)
     base = compute(potential, frame)
     check_finite(base, frame, potential.card)
-    precision = _precision(potential, frame, base)
+    precision = real_precision(potential, frame, base)
     subject = _Subject(potential, frame, base, STEPS[precision], batch_atoms)
     checks = []
     for name, check in CHECKS.items():
+        if only is not None and name not in only:
+            continue
         if progress is not None:
             progress(name)
         try:
@@ -145,7 +150,7 @@ def run_conformance(
     return checks
 
 
-def _precision(potential: Potential, frame: Frames, base: Prediction) -> str:
+def real_precision(potential: Potential, frame: Frames, base: Prediction) -> str:
     """Precision in which a potential really computes.
 
     A calculator may hand out float64 of what it computed in float32; moving all atoms alike, which
@@ -392,7 +397,41 @@ def _species(subject: _Subject) -> Check:
     )
 
 
+def rms_force(prediction: Prediction) -> float:
+    """Root mean square of the force components in eV/Å."""
+    return float(np.sqrt(np.mean(prediction.forces**2)))
+
+
+def compare(
+    potential: Potential,
+    frame: Frames,
+    base: Prediction,
+    changed: Prediction,
+    *,
+    precision: str,
+    name: str,
+    detail: str,
+    least_force: float = 0.0,
+) -> Check:
+    """Whether one frame has the same energy, forces and stress twice; the worst of them is shown.
+
+    Args:
+        potential: Whose predictions they are.
+        frame: The frame.
+        base: What is right.
+        changed: What is checked.
+        precision: Of the less precise of the two, a key of `STEPS`.
+        name: Of the check.
+        detail: For its record.
+        least_force: RMS force in eV/Å of frames where forces do not vanish.
+    """
+    check_finite(changed, frame, potential.card)
+    subject = _Subject(potential, frame, base, STEPS[precision], 0, least_force)
+    return _same(subject, name, changed, detail=detail)
+
+
 # In the order in which they run; a new check is one function and one line here.
+DERIVATIVES = ("forces = -dE/dx", "stress = dE/dstrain / V")
 CHECKS: dict[str, Callable[[_Subject], Check]] = {
     "forces = -dE/dx": _forces,
     "stress = dE/dstrain / V": _stress,

@@ -120,6 +120,34 @@ def load_potential(model: str, *, device: str = "auto", trust: bool = False) -> 
         return LOADERS[model_format](copy, card, device)
 
 
+def load_eager_float64(
+    model: str, *, device: str = "auto", trust: bool = False
+) -> Potential | None:
+    """The same model run eagerly in float64, as exact as it can be, to hold other forms against.
+
+    None for what has no such form: a compiled model, a calculator of ASE.
+
+    Raises:
+        ModelError: see `load_potential`.
+        UntrustedModelError: see there.
+    """
+    from zifbench.potentials import nequip_loaders
+
+    path, card = describe(model)
+    model_format = ModelFormat(card.format)
+    loaders = {
+        ModelFormat.TORCHSCRIPT: nequip_loaders.load_torchscript,
+        ModelFormat.NEQUIP_PACKAGE: nequip_loaders.load_saved_model,
+        ModelFormat.NEQUIP_CHECKPOINT: nequip_loaders.load_saved_model,
+    }
+    if model_format not in loaders:
+        return None
+    if runs_code(path, model_format):
+        ensure_trusted(model, card.sha256, model_format, trust=trust)
+    with _private_copy(path, card) as copy:
+        return loaders[model_format](copy, card, _torch_device(device), float64=True)
+
+
 @contextlib.contextmanager
 def _private_copy(path: Path, card: ModelCard) -> Iterator[Path]:
     """A copy that nobody else can change between the check of its digest and its loading.

@@ -25,8 +25,16 @@ from zifbench.potentials.torch_potential import (
 _SOFTWARE = ("nequip", "e3nn", "torch", "allegro")
 
 
-def load_torchscript(path: Path, card: ModelCard, device: str) -> TorchPotential:
+def load_torchscript(
+    path: Path, card: ModelCard, device: str, *, float64: bool = False
+) -> TorchPotential:
     """A deployed TorchScript model: nequip 0.5 and 0.6, and `.nequip.pth` of later versions.
+
+    Args:
+        path: The file.
+        card: What is known of it.
+        device: "cpu" or "cuda".
+        float64: Compute in float64 and fuse nothing: slow, and as exact as the model can be.
 
     Raises:
         ModelError: TorchScript of something else, or damaged code.
@@ -53,9 +61,12 @@ def load_torchscript(path: Path, card: ModelCard, device: str) -> TorchPotential
         )
     _set_tf32(torch, metadata["allow_tf32"])
     n_parameters, dtype = _count_parameters(module), _module_dtype(module)
-    with _loading(card):  # as nequip's own loader does
-        module = torch.jit.freeze(module)
-        torch.jit.set_fusion_strategy(_fusion_strategy(metadata["_jit_fusion_strategy"]))
+    if float64:
+        module, dtype = module.double(), "float64"
+    else:
+        with _loading(card):  # as nequip's own loader does
+            module = torch.jit.freeze(module)
+            torch.jit.set_fusion_strategy(_fusion_strategy(metadata["_jit_fusion_strategy"]))
     names = tuple(metadata["type_names"].split())
     card = card.model_copy(
         update={
@@ -118,8 +129,16 @@ def load_aotinductor(path: Path, card: ModelCard, device: str) -> TorchPotential
     )
 
 
-def load_saved_model(path: Path, card: ModelCard, device: str) -> TorchPotential:
+def load_saved_model(
+    path: Path, card: ModelCard, device: str, *, float64: bool = False
+) -> TorchPotential:
     """A `.nequip.zip` package or a `.ckpt` checkpoint, run eagerly.
+
+    Args:
+        path: The file.
+        card: What is known of it.
+        device: "cpu" or "cuda".
+        float64: Compute in float64, whatever the model was trained in.
 
     Raises:
         ModelError: the nequip installed here cannot rebuild it.
@@ -135,13 +154,15 @@ def load_saved_model(path: Path, card: ModelCard, device: str) -> TorchPotential
         module = module.to(device).eval()
         metadata = dict(module.metadata)
         names = tuple(metadata["type_names"].split())
+    if float64:
+        module = _in_float64(torch, module)
     _set_tf32(torch, metadata.get("allow_tf32"))
     card = card.model_copy(
         update={
             "architecture": _architecture_from_modules(module),
             "species": names,
             "cutoff_A": float(metadata["r_max"]),
-            "dtype": metadata["model_dtype"],
+            "dtype": "float64" if float64 else metadata["model_dtype"],
             "n_parameters": _count_parameters(module),
             "software": _versions(metadata) or _recorded_versions(path, card),
         }
@@ -153,6 +174,16 @@ def load_saved_model(path: Path, card: ModelCard, device: str) -> TorchPotential
         signature=CURRENT,
         pair_cutoffs_A=_pair_cutoffs(metadata.get("per_edge_type_cutoff"), names),
     )
+
+
+def _in_float64(torch: Any, module: Any) -> Any:
+    """Weights in float64, and so whatever modules note as the precision to convert to."""
+    module = module.double()
+    for part in module.modules():
+        for name, value in list(vars(part).items()):
+            if value is torch.float32:
+                setattr(part, name, torch.float64)
+    return module
 
 
 # What unpickling and rebuilding a model of another version raises.

@@ -26,15 +26,26 @@ def _torchsim(calculator: Calculator, batch_atoms: int | None) -> Engine:
             f"the TorchSim engine wants a torch model of the nequip framework, got "
             f"{type(calculator if potential is None else potential).__name__}; use --engine ase"
         )
+    check_torchsim()
+    from zifbench.dynamics.engines.torchsim import TorchSimEngine
+
+    stress = "stress" in calculator.implemented_properties
+    return TorchSimEngine(potential, stress=stress, batch_atoms=batch_atoms)
+
+
+def check_torchsim() -> None:
+    """Whether TorchSim is here.
+
+    Raises:
+        MissingDependencyError: it is not.
+    """
     try:
-        from zifbench.dynamics.engines.torchsim import TorchSimEngine
+        import torch_sim  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(
             "TorchSim is not installed, which --engine torchsim needs (Python 3.12 or newer: "
             "pip install 'zifbench[torchsim]'); use --engine ase"
         ) from error
-    stress = "stress" in calculator.implemented_properties
-    return TorchSimEngine(potential, stress=stress, batch_atoms=batch_atoms)
 
 
 def _auto(calculator: Calculator, batch_atoms: int | None) -> Engine:
