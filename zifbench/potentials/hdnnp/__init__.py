@@ -1,8 +1,8 @@
 """HDNNP: a second-generation high-dimensional neural network potential for the nequip framework.
 
-Atom-centred symmetry functions (`choice`, `symmetry`), one small network per element (`network`) and
-nequip's own derivative make the `HDNNPModel`; training, packaging, compilation, calculators and batched
-MD are nequip's, as they are for Allegro. A recipe needs these parts:
+Atom-centred symmetry functions (`choice`, `symmetry`), one small network per element (`network`)
+and nequip's own derivative make the `HDNNPModel`; training, packaging, compilation, calculators and
+batched MD are nequip's, as they are for Allegro. A recipe needs these parts:
 
     type_names: [H, C, N, Zn]
     cutoff_radius: 6.0
@@ -43,8 +43,8 @@ MD are nequip's, as they are for Allegro. A recipe needs these parts:
 
 `radial: 5` is the systematic choice for ZIF-4; `radial: [[0.0, 0.0], [0.5, 2.0]]` lists [η (1/Å²),
 R_s (Å)] for every pair of elements, `radial: {Zn-N: 5, N-Zn: [[0.1, 0.0]], …}` names pairs
-CENTRE-NEIGHBOUR. `angular: [[0.0, 1, 4], …]` lists [η, λ, ζ] for every triple, `angular: {N-Zn-N: …}`
-names triples, the centre in the middle. What is not named has no functions.
+CENTRE-NEIGHBOUR. `angular: [[0.0, 1, 4], …]` lists [η, λ, ζ] for every triple,
+`angular: {N-Zn-N: …}` names triples, the centre in the middle. What is not named has no functions.
 
 No library gave this: TorchANI has forces and stress, but one set of parameters for all pairs and an
 angular function of its own; SchNetPack 2 and DScribe have no trainable HDNNP with forces in torch;

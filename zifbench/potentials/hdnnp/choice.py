@@ -9,8 +9,9 @@ over unordered pairs of different neighbours:
 
     G_i = 2^(1−ζ) Σ_{j<k} (1 + λ cos θ_jik)^ζ exp(−η (r_ij² + r_ik²)) f_c(r_ij) f_c(r_ik)
 
-The systematic choice is the usual one of HDNNPs, with the numbers of functions of Herbold and Behler
-(HDNNP1: five radial ones for each pair of elements, eight angular ones for each triple):
+The systematic choice is the usual one of HDNNPs, with the numbers of functions of Herbold and
+Behler (HDNNP1: five radial ones for each pair of elements, eight angular ones for each triple; the
+parameters themselves are in a supplement that we do not have):
 
 - radial: R_s = 0, the first η = 0, which turns half way to the cutoff; the others so that their
   turning points (where |dG/dr| is largest) are equidistant from there down to the smallest distance
@@ -26,7 +27,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -50,8 +50,8 @@ class Angular(NamedTuple):
     zeta: int
 
 
-# Å; smallest distances in the eight bundled training frames of ZIF-4 (zif4-own-train, crystal at 300
-# to 1000 K and a glass at 1500 K), rounded down to 0.1 Å.
+# Å; smallest distances in the eight bundled training frames of ZIF-4 (zif4-own-train, crystal at
+# 300 to 1000 K and a glass at 1500 K), rounded down to 0.1 Å.
 SMALLEST_DISTANCES_A = {
     "H-H": 1.3,
     "H-C": 0.9,
@@ -70,9 +70,10 @@ _LARGEST_ZETA = 64  # (1 + cos θ)^64 is 24° wide; beyond it moments only get d
 _LARGEST_ETA = 1e3  # 1/Å²
 
 
-@dataclass(frozen=True)
-class FunctionSet:
+class FunctionSet(NamedTuple):
     """The symmetry functions of every element.
+
+    No dataclass: those cannot be imported from a torch.package when annotations are texts.
 
     Attributes:
         type_names: Elements, in the order of the model's types.
@@ -109,8 +110,9 @@ def function_set(
         type_names: Elements of the model.
         r_max: Cutoff radius in Å.
         cutoff: "cosine" or "polynomial".
-        radial: Number of functions for each pair by the systematic choice; or a list of [η, R_s] for
-            every pair; or a mapping from "CENTRE-NEIGHBOUR" to either, pairs not named having none.
+        radial: Number of functions for each pair by the systematic choice; or a list of [η, R_s]
+            for every pair; or a mapping from "CENTRE-NEIGHBOUR" to either, pairs not named having
+            none.
         angular: None for the systematic choice; or a list of [η, λ, ζ] for every triple; or a
             mapping from "NEIGHBOUR-CENTRE-NEIGHBOUR" to such lists, triples not named having none.
         smallest_distances_A: Smallest distance in Å of each pair "A-B", for the systematic choice;
@@ -159,8 +161,8 @@ def function_set(
     for name in names:
         if functions.count(name) == 0:
             raise ModelError(
-                f"element {name} has no symmetry functions, so its atoms would not see each other; "
-                f"add radial {name}-… or angular …-{name}-… functions, or leave it out of type_names"
+                f"element {name} has no symmetry functions, so its atoms would feel nothing; add "
+                f"radial {name}-… or angular …-{name}-… functions, or leave it out of type_names"
             )
     return functions
 
@@ -218,7 +220,7 @@ def _rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-# -- reading what a recipe says ---------------------------------------------------------------------
+# -- reading what a recipe says -------------------------------------------------------------------
 
 
 def _smallest_distances(

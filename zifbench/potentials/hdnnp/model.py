@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,12 +16,6 @@ from zifbench.errors import unknown_name
 from zifbench.potentials.hdnnp.choice import N_RADIAL, function_set
 from zifbench.potentials.hdnnp.network import ElementNetworks
 from zifbench.potentials.hdnnp.symmetry import SymmetryFunctions
-
-_ARGUMENTS = (
-    "seed model_dtype compile_mode r_max type_names cutoff radial angular smallest_distances_A hidden "
-    "statistics per_type_energy_scales per_type_energy_shifts per_type_energy_scales_trainable "
-    "per_type_energy_shifts_trainable pair_potential do_derivatives"
-).split()
 
 
 @model_builder  # type: ignore[untyped-decorator]
@@ -72,7 +67,8 @@ def HDNNPModel(
         134, 074106; for a metal-organic framework Herbold and Behler, Phys. Chem. Chem. Phys. 2023.
     """
     for name in unknown:
-        raise unknown_name("argument of HDNNPModel", name, _ARGUMENTS)
+        known = inspect.signature(HDNNPModel).parameters.keys() - {"unknown"}
+        raise unknown_name("argument of HDNNPModel", name, {"seed", "model_dtype", *known})
     functions = function_set(
         type_names,
         r_max,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,14 +43,15 @@ class ElementNetworks(GraphModuleMixin, torch.nn.Module):  # type: ignore[misc]
         super().__init__()
         if isinstance(hidden, str) or any(not isinstance(n, int) or n < 1 for n in hidden):
             raise ModelError(f"hidden: wanted whole numbers of neurons above 0, got {hidden!r}")
+        self.dtype = torch.get_default_dtype()  # that of the model, set by nequip's builder
         networks = []
         for index, (name, columns) in enumerate(
             zip(functions.type_names, symmetry.columns, strict=True)
         ):
             mean, scale = _statistics_of(name, len(columns), statistics)
             self.register_buffer(f"columns_{index}", torch.tensor(columns))
-            self.register_buffer(f"mean_{index}", torch.tensor(mean))
-            self.register_buffer(f"scale_{index}", torch.tensor(scale))
+            self.register_buffer(f"mean_{index}", torch.tensor(mean, dtype=torch.float64))
+            self.register_buffer(f"scale_{index}", torch.tensor(scale, dtype=torch.float64))
             networks.append(_network([len(columns), *hidden, 1]))
         self.networks = torch.nn.ModuleList(networks)
         self._init_irreps(
@@ -64,7 +66,7 @@ class ElementNetworks(GraphModuleMixin, torch.nn.Module):  # type: ignore[misc]
         for index, network in enumerate(self.networks):
             own = torch.index_select(values, 1, getattr(self, f"columns_{index}"))
             own = (own - getattr(self, f"mean_{index}")) / getattr(self, f"scale_{index}")
-            energies.append(network(own))
+            energies.append(network(own.to(self.dtype)))
         types = data[AtomicDataDict.ATOM_TYPE_KEY].view(-1, 1)
         data[AtomicDataDict.PER_ATOM_ENERGY_KEY] = torch.gather(
             torch.cat(energies, dim=1), 1, types
@@ -75,7 +77,7 @@ class ElementNetworks(GraphModuleMixin, torch.nn.Module):  # type: ignore[misc]
 def _network(sizes: list[int]) -> Any:
     """Linear layers of these sizes with tanh between; weights by Glorot, biases zero."""
     layers: list[Any] = []
-    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+    for n_in, n_out in itertools.pairwise(sizes):
         linear = torch.nn.Linear(n_in, n_out)
         torch.nn.init.xavier_normal_(linear.weight)
         torch.nn.init.zeros_(linear.bias)

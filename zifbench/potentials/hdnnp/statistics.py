@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from nequip.data import AtomicDataDict, CommonDataStatisticsManager
-from nequip.utils import torch_default_dtype
 
 from zifbench.potentials.hdnnp.choice import N_RADIAL, function_set
 from zifbench.potentials.hdnnp.symmetry import SymmetryFunctions
@@ -19,9 +18,9 @@ _CONSTANT = 1e-9
 class HDNNPStatisticsManager:
     """The statistics of nequip's `CommonDataStatisticsManager` and those of the symmetry functions.
 
-    A recipe reads the latter as `${training_data_stats:symmetry_functions}`: for each element "mean"
-    and "scale" (standard deviation) of each of its functions. A function that never varies, or an
-    element that does not occur, has scale 1.
+    A recipe reads the latter as `${training_data_stats:symmetry_functions}`: for each element
+    "mean" and "scale" (standard deviation) of each of its functions. A function that never varies,
+    or an element that does not occur, has scale 1.
 
     Args:
         type_names: Elements of the model.
@@ -58,8 +57,7 @@ class HDNNPStatisticsManager:
             angular=angular,
             smallest_distances_A=smallest_distances_A,
         )
-        with torch_default_dtype(torch.float64):
-            self.symmetry = SymmetryFunctions(functions)
+        self.symmetry = SymmetryFunctions(functions)
 
     def reset(self) -> None:
         """Forget all frames; nequip's part keeps sums."""

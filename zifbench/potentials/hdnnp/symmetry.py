@@ -28,13 +28,18 @@ from nequip.nn.utils import with_edge_vectors_
 from zifbench.potentials.hdnnp.choice import Angular, FunctionSet
 from zifbench.potentials.hdnnp.cutoffs import CUTOFFS
 
+_FLOAT = torch.float64
+
 
 class SymmetryFunctions(GraphModuleMixin, torch.nn.Module):  # type: ignore[misc]
     """Symmetry functions of every atom, as the features of its node.
 
-    With T elements the columns are those of all centres: T · K radial ones (K the largest number for
-    one pair), then H · T(T+1)/2 · S angular ones (H the largest number of η of one centre, S the
-    number of different (λ, ζ)). `columns` says which of them an element has.
+    With T elements the columns are those of all centres: T · K radial ones (K the largest number
+    for one pair), then H · T(T+1)/2 · S angular ones (H the largest number of η of one centre, S
+    the number of different (λ, ζ)). `columns` says which of them an element has.
+
+    Everything is float64 whatever the dtype of the networks: forces are small differences of large
+    slopes, and float32 leaves noise of 0.5 meV/Å in them.
 
     Args:
         functions: Which to compute.
@@ -61,23 +66,25 @@ class SymmetryFunctions(GraphModuleMixin, torch.nn.Module):  # type: ignore[misc
         self.n_columns = self.n_types * self.n_radial + n_angular
 
         # Of the pair (centre, neighbour), and of the centre; what is missing is filled with zeros.
-        radial = torch.zeros(self.n_types**2, self.n_radial, 2)
+        radial = torch.zeros(self.n_types**2, self.n_radial, 2, dtype=_FLOAT)
         for row, pair in enumerate(itertools.product(names, names)):
             for k, function in enumerate(functions.radial.get(pair, ())):
-                radial[row, k] = torch.tensor(function)
-        angular = torch.zeros(self.n_types, self.n_etas)
+                radial[row, k] = torch.tensor(function, dtype=_FLOAT)
+        angular = torch.zeros(self.n_types, self.n_etas, dtype=_FLOAT)
         for row, name in enumerate(names):
-            angular[row, : len(etas[name])] = torch.tensor(etas[name])
+            angular[row, : len(etas[name])] = torch.tensor(etas[name], dtype=_FLOAT)
         self.register_buffer("radial_eta", radial[..., 0].contiguous())
         self.register_buffer("radial_shift", radial[..., 1].contiguous())
         self.register_buffer("angular_eta", angular)
         self.register_buffer("mixing", _legendre_coefficients(shapes, self.l_max))
-        at_zero = torch.tensor([2.0 * ((1 + lam) / 2) ** zeta for lam, zeta in shapes])
+        at_zero = torch.tensor(
+            [2.0 * ((1 + lam) / 2) ** zeta for lam, zeta in shapes], dtype=_FLOAT
+        )
         self.register_buffer("same_neighbour", at_zero)
         first, second = (torch.tensor(column) for column in zip(*pairs, strict=True))
         self.register_buffer("first", first)
         self.register_buffer("second", second)
-        self.register_buffer("alike", (first == second).to(at_zero.dtype)[:, None])
+        self.register_buffer("alike", (first == second).to(_FLOAT)[:, None])
 
         self.columns = [self._columns(functions, name, pairs, etas[name], shapes) for name in names]
         self._init_irreps(irreps_out={AtomicDataDict.NODE_FEATURES_KEY: f"{self.n_columns}x0e"})
@@ -110,20 +117,17 @@ class SymmetryFunctions(GraphModuleMixin, torch.nn.Module):  # type: ignore[misc
         ]
 
     def forward(self, data: Any) -> Any:
-        """Adds the values to `data`, shape (N, `n_columns`), in the dtype of the model."""
+        """Adds the values to `data`, shape (N, `n_columns`), float64."""
         data = with_edge_vectors_(data, with_lengths=True)
-        dtype = self.radial_eta.dtype
         types = data[AtomicDataDict.ATOM_TYPE_KEY].view(-1)
         centre, neighbour = data[AtomicDataDict.EDGE_INDEX_KEY].unbind(0)
         centre_type = torch.index_select(types, 0, centre)
         neighbour_type = torch.index_select(types, 0, neighbour)
         slot = centre * self.n_types + neighbour_type  # neighbours of one element of one atom
 
-        # Geometry in float64, whatever the model: a cutoff at 6 Å in float32 is already rough.
-        length = data[AtomicDataDict.EDGE_LENGTH_KEY].view(-1, 1)  # (E, 1)
-        unit = (data[AtomicDataDict.EDGE_VECTORS_KEY] / length).to(dtype)  # (E, 3)
-        smooth = CUTOFFS[self.cutoff](length / self.r_max_A).to(dtype)  # (E, 1)
-        r = length.to(dtype)
+        r = data[AtomicDataDict.EDGE_LENGTH_KEY].view(-1, 1)  # (E, 1)
+        unit = data[AtomicDataDict.EDGE_VECTORS_KEY] / r  # (E, 3)
+        smooth = CUTOFFS[self.cutoff](r / self.r_max_A)  # (E, 1)
 
         n_atoms = types.size(0)
         parts = []
@@ -210,4 +214,4 @@ def _legendre_coefficients(shapes: list[tuple[float, int]], l_max: int) -> Any:
         legendre = 2.0 * np.polynomial.legendre.poly2leg(power.coef)
         for degree, value in enumerate(legendre):
             matrix[degree**2 : (degree + 1) ** 2, column] = value
-    return torch.tensor(matrix, dtype=torch.get_default_dtype())
+    return torch.tensor(matrix, dtype=_FLOAT)
