@@ -16,7 +16,7 @@ parameters themselves are in a supplement that we do not have):
 - radial: R_s = 0, the first η = 0, which turns half way to the cutoff; the others so that their
   turning points (where |dG/dr| is largest) are equidistant from there down to the smallest distance
   of the pair. Pairs that are never closer than half the cutoff (Zn–Zn) would get the same function
-  every time; theirs are Gaussians centred between the smallest distance and the cutoff instead.
+  every time; theirs are Gaussians centred evenly from there to the cutoff instead.
 - angular: η = 0, λ = ±1, ζ = 1, 2, 4, 16.
 
 η is in 1/Å² here, in 1/bohr² in RuNNer.
@@ -177,18 +177,18 @@ def systematic_radial(n: int, smallest_A: float, r_max_A: float, cutoff: str) ->
         cutoff: Name of the cutoff function.
 
     Raises:
-        ModelError: less than one function, or a smallest distance outside the cutoff.
+        ModelError: less than one function, or no distance.
     """
-    if n < 1 or not 0 < smallest_A < r_max_A:
+    if n < 1 or not smallest_A > 0:
         raise ModelError(
-            f"radial: wanted at least 1 function and a smallest distance in 0 … {r_max_A:g} Å, got "
-            f"{n} and {smallest_A:g} Å"
+            f"radial: wanted at least 1 function and a smallest distance above 0 Å, got {n} and "
+            f"{smallest_A:g} Å"
         )
-    widest_A = _turning_point(0.0, r_max_A, cutoff)
+    widest_A = r_max_A / 2  # where both cutoff functions alone are steepest
     if smallest_A >= widest_A:
-        spacing = (r_max_A - smallest_A) / n
+        spacing = (r_max_A - widest_A) / n
         eta = _rounded(0.5 / spacing**2)
-        return tuple(Radial(eta, round(smallest_A + k * spacing, 4)) for k in range(n))
+        return tuple(Radial(eta, round(widest_A + k * spacing, 3)) for k in range(n))
     ends = [widest_A + (smallest_A - widest_A) * k / max(n - 1, 1) for k in range(n)]
     return tuple(
         Radial(0.0 if k == 0 else _eta_turning_at(end, r_max_A, cutoff), 0.0)
