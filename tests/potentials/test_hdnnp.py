@@ -28,10 +28,10 @@ from zifbench.potentials.conformance import run_conformance
 from zifbench.potentials.core import Potential, compute
 from zifbench.potentials.hdnnp import HDNNPModel, HDNNPStatisticsManager
 from zifbench.potentials.hdnnp.choice import (
-    ANGULAR,
     SMALLEST_DISTANCES_A,
     FunctionSet,
     function_set,
+    systematic_angular,
     systematic_radial,
 )
 from zifbench.potentials.hdnnp.symmetry import SymmetryFunctions, spherical_harmonics
@@ -261,7 +261,9 @@ def test_pairs_that_are_always_far_get_shifted_functions() -> None:
 def test_systematic_choice_has_the_published_numbers() -> None:
     functions = function_set(TYPE_NAMES, 6.0)
     assert {len(of_pair) for of_pair in functions.radial.values()} == {5}
-    assert set(functions.angular.values()) == {ANGULAR} and len(ANGULAR) == 8
+    (angular,) = set(functions.angular.values())
+    assert angular == systematic_angular(6.0, "cosine") and len(set(angular)) == 8
+    assert {f.eta for f in angular} == {0.0, 0.1577}  # turns at 1.5 Å
     assert len(functions.radial) == 16 and len(functions.angular) == 40
     assert all(functions.radial[a, b] == functions.radial[b, a] for a, b in functions.radial)
 
