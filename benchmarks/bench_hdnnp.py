@@ -1,8 +1,8 @@
 """What an HDNNP call costs against its symmetry functions and neighbours, beside nequip-small.
 
-Energy, forces and stress of one ZIF-4 frame (272 atoms) by the bare module, untrained: weights do not
-change the cost. The reference of every group is `nequip-small` on the same frame (its own cutoff,
-4.5 Å), so each ratio is also one of µs/atom. The group's name says how many neighbours an atom has.
+Energy, forces and stress of one ZIF-4 frame (272 atoms) by the bare module, untrained: weights do
+not change the cost. The reference is `nequip-small` on the same frame (its own cutoff, 4.5 Å), so
+each ratio is also one of µs/atom. A name says how many functions and neighbours an atom has.
 """
 
 from __future__ import annotations
