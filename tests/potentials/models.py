@@ -312,7 +312,7 @@ def _train_tiny(directory: Path, architecture: str) -> TinyModel:
     directory.mkdir()
     frame = ase.io.read(bundled.BUNDLED_DATA["zif4-own-train"].path, index=0)
     ase.io.write(directory / "frame.extxyz", frame)
-    recipe = _tiny_recipe(directory, architecture)
+    recipe = tiny_recipe(directory, architecture)
     (directory / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     arguments = ["-cp", str(directory), "-cn", "recipe.yaml", f"hydra.run.dir={directory}"]
     console_script("nequip-train", *arguments, cwd=directory)
@@ -340,7 +340,7 @@ def console_script(name: str, *arguments: str, cwd: Path) -> None:
         raise RuntimeError(f"{name} {' '.join(arguments)} failed:\n{run.stdout}\n{run.stderr}")
 
 
-def _tiny_recipe(directory: Path, architecture: str) -> dict[str, Any]:
+def tiny_recipe(directory: Path, architecture: str) -> dict[str, Any]:
     """The bundled recipe with a minuscule model, one frame and one epoch."""
     recipe: dict[str, Any] = yaml.safe_load(
         (Path(bundled.__file__).parent / "nequip-small.yaml").read_text()
@@ -362,6 +362,20 @@ def _tiny_recipe(directory: Path, architecture: str) -> dict[str, Any]:
     model = training["model"]
     if architecture == "NequIP":
         model |= {"num_layers": 1, "num_features": 4, "num_bessels": 4, "radial_mlp_width": 8}
+    elif architecture == "HDNNP":
+        functions = {"radial": 2, "angular": [[0.0, 1, 1], [0.1, -1, 2]]}
+        common = {"type_names": "${type_names}", "r_max": TINY_R_MAX} | functions
+        data["stats_manager"] = common | {
+            "_target_": "zifbench.potentials.hdnnp.HDNNPStatisticsManager",
+            "dataloader_kwargs": {"batch_size": 1},
+        }
+        kept = ("seed", "model_dtype", "per_type_energy_shifts", "per_type_energy_scales")
+        training["model"] = {key: model[key] for key in kept} | common
+        training["model"] |= {
+            "_target_": "zifbench.potentials.hdnnp.HDNNPModel",
+            "hidden": [4],
+            "statistics": "${training_data_stats:symmetry_functions}",
+        }
     else:
         kept = ("seed", "model_dtype", "type_names", "r_max", "avg_num_neighbors")
         training["model"] = {key: model[key] for key in kept} | {

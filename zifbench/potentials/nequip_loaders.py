@@ -1,4 +1,4 @@
-"""Loaders for the model files of the nequip framework (NequIP, Allegro), 0.5 to today."""
+"""Loaders for the model files of the nequip framework (NequIP, Allegro, HDNNP), 0.5 to today."""
 
 from __future__ import annotations
 
@@ -298,6 +298,8 @@ def _architecture_from_modules(module: Any) -> str | None:
         return "Allegro"
     if any(name.endswith("ConvNetLayer") for name in classes):
         return "NequIP"
+    if any(name.endswith("hdnnp.network.ElementNetworks") for name in classes):
+        return "HDNNP"
     return None
 
 
