@@ -223,9 +223,7 @@ def show_training(record: TrainingRecord) -> None:
     import statistics
 
     units = {q: unit for t in record.trained for q, (_, unit) in t.test_errors.items()}
-    values = {
-        q: [t.test_errors[q][0] for t in record.trained if q in t.test_errors] for q in units
-    }
+    values = {q: [t.test_errors[q][0] for t in record.trained if q in t.test_errors] for q in units}
     rows = [
         [
             t.seed,

@@ -10,7 +10,7 @@ import typer
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="Name of a recipe (see `zifbench recipes`), or a .yaml of yours.")
+        str, typer.Argument(help="Name of a recipe (see `zifbench recipes`), or a .yaml file.")
     ],
     data: Annotated[str, typer.Option(help="The store.")],
     split: Annotated[Path, typer.Option(help="A split of it, with validation and test frames.")],
@@ -40,10 +40,15 @@ def train(
     the test frames, which training never reads. Exit code 3: the training diverged.
     """
     from zifbench import console
+    from zifbench.training.dummy import DUMMY
     from zifbench.training.recipe import load_recipe
-    from zifbench.training.run import Machine
+    from zifbench.training.run import Machine, train_dummy
     from zifbench.training.run import train as run
 
+    if recipe == DUMMY:
+        result = train_dummy(data, split, out, progress=console.progress_bar)
+        typer.echo(result.model_dump_json(indent=1)) if as_json else console.show_result(result)
+        return
     short = [] if epochs is None else [f"epochs={epochs}"]
     what = load_recipe(recipe, [*(change or ()), *short])
     first = what.seed if seed is None else seed
@@ -69,6 +74,7 @@ def recipes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     import json
 
     from zifbench import console
+    from zifbench.training.dummy import DUMMY
     from zifbench.training.recipe import load_recipe, recipe_names
 
     found = [load_recipe(name) for name in recipe_names()]
@@ -76,4 +82,5 @@ def recipes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
         typer.echo(json.dumps([recipe.dump() for recipe in found]))
         return
     rows = [[r.name, r.about, r.split] for r in found]
+    rows.append([DUMMY, "no network: the mean energy of the training frames, no forces", "any"])
     console.show_rows("", ["recipe", "what it trains", "meant for"], rows)

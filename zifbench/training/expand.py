@@ -1,4 +1,4 @@
-"""From a recipe to the configuration that `nequip-train` reads (nequip 0.19, nequip-allegro 0.8)."""
+"""From a recipe to what `nequip-train` reads, in the words of nequip 0.19 and its Allegro 0.8."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from zifbench.training.recipe import AllegroModel, NequipModel, Recipe
+from zifbench.training.recipe import AllegroModel, HdnnpModel, NequipModel, Recipe
 
+_NEIGHBOURS = "${training_data_stats:num_neighbors_mean}"
 MONITORED = "val0_epoch/weighted_sum"  # nequip's name of the validation loss
 
 
@@ -52,6 +53,7 @@ def expand(
             "shuffle": recipe.shuffle,
             "train_dataloader": {"batch_size": recipe.batch_frames, "num_workers": workers},
             "val_dataloader": {"batch_size": recipe.batch_frames, "num_workers": workers},
+            **_statistics(recipe),
         },
         "trainer": _trainer(recipe, out, device, devices, nodes, tensorboard),
         "training_module": {
@@ -73,12 +75,11 @@ def expand(
 
 def model_config(recipe: Recipe, *, seed: int) -> dict[str, Any]:
     """The model alone; its statistics are those of the training frames."""
-    common = {
+    common: dict[str, Any] = {
         "seed": seed,
         "model_dtype": recipe.dtype,
         "type_names": list(recipe.elements),
         "r_max": recipe.cutoff_A,
-        "avg_num_neighbors": "${training_data_stats:num_neighbors_mean}",
         # One composition: only the sum of the atomic shifts is determined, so one value serves all.
         "per_type_energy_shifts": "${training_data_stats:per_atom_energy_mean}",
         "per_type_energy_scales": "${training_data_stats:forces_rms}",
@@ -98,6 +99,7 @@ def _nequip(model: NequipModel) -> dict[str, Any]:
     scalars = f"{model.features}x0e"
     config: dict[str, Any] = {
         "_target_": "nequip.model.FullNequIPGNNModel",
+        "avg_num_neighbors": _NEIGHBOURS,
         "irreps_edge_sh": edges,
         "type_embed_num_features": model.features,
         "feature_irreps_hidden": [*[hidden] * (model.layers - 1), scalars],
@@ -119,7 +121,7 @@ def _nequip(model: NequipModel) -> dict[str, Any]:
 def nequip_irreps(model: NequipModel) -> tuple[str, str]:
     """Irreducible representations of the hidden features and of the edges, in e3nn's words."""
     if model.parity == "ignored":
-        parities, edge = {order: "e" for order in range(model.l_max + 1)}, "e"
+        parities, edge = dict.fromkeys(range(model.l_max + 1), "e"), "e"
         edges = [f"1x{order}{edge}" for order in range(model.l_max + 1)]
     else:
         natural = {order: "eo"[order % 2] for order in range(model.l_max + 1)}
@@ -132,6 +134,7 @@ def nequip_irreps(model: NequipModel) -> tuple[str, str]:
 def _allegro(model: AllegroModel) -> dict[str, Any]:
     return {
         "_target_": "allegro.model.AllegroModel",
+        "avg_num_neighbors": _NEIGHBOURS,
         "l_max": model.l_max,
         "parity": model.parity,
         "num_layers": model.layers,
@@ -155,8 +158,39 @@ def _allegro(model: AllegroModel) -> dict[str, Any]:
     }
 
 
+def _hdnnp(model: HdnnpModel) -> dict[str, Any]:
+    return {
+        "_target_": "zifbench.potentials.hdnnp.HDNNPModel",
+        **_symmetry_functions(model),
+        "hidden": list(model.hidden),
+        "statistics": "${training_data_stats:symmetry_functions}",
+    }
+
+
+def _symmetry_functions(model: HdnnpModel) -> dict[str, Any]:
+    """What the model and its statistics must agree on."""
+    entries = model.model_dump(mode="json")
+    return {name: entries[name] for name in ("cutoff", "radial", "angular", "smallest_distances_A")}
+
+
 # One line and one class in recipe.py for a new architecture of the nequip framework.
-_BUILDERS: Mapping[str, Callable[[Any], dict[str, Any]]] = {"nequip": _nequip, "allegro": _allegro}
+_BUILDERS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
+    "nequip": _nequip,
+    "allegro": _allegro,
+    "hdnnp": _hdnnp,
+}
+
+
+def _statistics(recipe: Recipe) -> dict[str, Any]:
+    """The statistics of the training frames that a model wants, if they are not the common ones."""
+    if not isinstance(recipe.model, HdnnpModel):
+        return {}
+    manager = {
+        "_target_": "zifbench.potentials.hdnnp.HDNNPStatisticsManager",
+        "r_max": recipe.cutoff_A,
+        **_symmetry_functions(recipe.model),
+    }
+    return {"stats_manager": manager}
 
 
 def _metrics(recipe: Recipe, *, stress: bool, errors: tuple[str, ...]) -> dict[str, Any]:

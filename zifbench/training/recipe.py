@@ -107,7 +107,30 @@ class AllegroModel(_Strict):
     pair_potential: Literal["none", "zbl"] = "none"
 
 
-AnyModel = Annotated[NequipModel | AllegroModel, Field(discriminator="kind")]
+class HdnnpModel(_Strict):
+    """A high-dimensional neural network potential; see `zifbench.potentials.hdnnp`.
+
+    Attributes:
+        kind: "hdnnp".
+        cutoff: Cutoff function, "cosine" or "polynomial".
+        radial: Radial symmetry functions of each pair of elements: how many, for the systematic
+            choice, or their [η (1/Å²), R_s (Å)].
+        angular: Angular ones of each triple, [η (1/Å²), λ, ζ]; None for the systematic choice.
+        smallest_distances_A: Of pairs CENTRE-NEIGHBOUR, for the systematic choice.
+        hidden: Neurons of each hidden layer.
+        pair_potential: See `NequipModel`.
+    """
+
+    kind: Literal["hdnnp"]
+    cutoff: Literal["cosine", "polynomial"] = "cosine"
+    radial: Count | tuple[tuple[float, float], ...] = 5
+    angular: tuple[tuple[float, int, float], ...] | None = None
+    smallest_distances_A: Mapping[str, Positive] | None = None
+    hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (15, 15)
+    pair_potential: Literal["none", "zbl"] = "none"
+
+
+AnyModel = Annotated[NequipModel | AllegroModel | HdnnpModel, Field(discriminator="kind")]
 
 
 class Schedule(_Strict):
@@ -257,7 +280,11 @@ def parse_recipe(table: Mapping[str, Any], *, where: str) -> Recipe:
         raise DataError(f"{where}: {place + ': ' if place else ''}{reason}{got}") from error
 
 
-_KINDS: Mapping[str, type[_Strict]] = {"nequip": NequipModel, "allegro": AllegroModel}
+_KINDS: Mapping[str, type[_Strict]] = {
+    "nequip": NequipModel,
+    "allegro": AllegroModel,
+    "hdnnp": HdnnpModel,
+}
 _SECTIONS: Mapping[str, type[_Strict]] = {"schedule": Schedule, "stop": Stop, **_KINDS}
 
 

@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from pydantic import Field
+
 from zifbench.benchmark.provenance import installed_versions
 from zifbench.benchmark.result import Provenance, Record, parse_record
 from zifbench.dataset.splits.manifest import Split
@@ -15,6 +17,8 @@ from zifbench.files import write_text_atomically
 from zifbench.training.paths import RECORD_FILE
 from zifbench.training.recipe import Recipe
 from zifbench.training.subsets import READ_SUBSETS, TEST_SUBSET
+
+LOCK_FILE = ".zifbench.lock"  # also what tells our directories from other people's
 
 
 class Subset(Record):
@@ -76,7 +80,7 @@ class Trained(Record):
     best_epoch: int | None = None
     seconds: float = 0.0
     model_sha256: str | None = None
-    test_errors: dict[str, tuple[float, str]] = {}
+    test_errors: dict[str, tuple[float, str]] = Field(default_factory=dict)
 
 
 class TrainingRecord(Record):
@@ -96,7 +100,7 @@ class TrainingRecord(Record):
     read: dict[str, Subset]
     test: Subset
     n_shared_with_test: int
-    trained: list[Trained] = []
+    trained: list[Trained] = Field(default_factory=list)
     provenance: Provenance | None = None
 
     def with_trained(self, trained: Trained, provenance: Provenance) -> TrainingRecord:
@@ -169,9 +173,6 @@ def open_record(out: Path, new: TrainingRecord) -> TrainingRecord:
                 "with the same, or give another --out"
             )
     return old
-
-
-LOCK_FILE = ".zifbench.lock"
 
 
 def write_record(out: Path, record: TrainingRecord) -> None:

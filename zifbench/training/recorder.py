@@ -21,7 +21,6 @@ from zifbench.training.ending import Ending, write_ending
 from zifbench.training.paths import BEST_FILE, LAST_FILE
 from zifbench.training.process import PARENT_VARIABLE
 
-
 # A training whose validation loss (squared errors) is so many times the lowest one has come apart:
 # a factor 1000 in errors. Early epochs of healthy ones jump by 100 in the square.
 _DIVERGED = 1.0e6

@@ -20,13 +20,15 @@ from pathlib import Path
 
 from zifbench.benchmark.evaluation import RUN_FILE, Options, evaluate
 from zifbench.benchmark.provenance import collect_provenance
+from zifbench.benchmark.result import Result
 from zifbench.dataset.named import open_named
 from zifbench.dataset.splits.manifest import Split, load_split
-from zifbench.errors import DataError, TrainingError
+from zifbench.errors import DataError, ResultError, TrainingError
 from zifbench.files import write_text_atomically
 from zifbench.potentials.formats import sha256_of
 from zifbench.progress import Progress, no_progress
 from zifbench.training.curve import CURVE_FILE, Row, draw_learning_curves, read_curve
+from zifbench.training.dummy import fit_dummy
 from zifbench.training.ending import Ending, read_ending
 from zifbench.training.expand import expand
 from zifbench.training.paths import (
@@ -38,6 +40,7 @@ from zifbench.training.paths import (
     MODEL_FILE,
     PICTURE_FILE,
     RECIPE_FILE,
+    RECORD_FILE,
 )
 from zifbench.training.process import locked, run_tool, run_training
 from zifbench.training.recipe import Recipe, as_yaml
@@ -141,6 +144,24 @@ def train(
     return record
 
 
+def train_dummy(
+    data: str, split_file: Path, out: Path, *, progress: Progress = no_progress
+) -> Result:
+    """Fit the dummy to the training frames, and score it on the test frames.
+
+    Raises:
+        ZifbenchError: see `train`.
+    """
+    split = load_split(split_file)
+    with open_named(data)[0] as store:
+        split.check(store)
+    check_disjoint(data, split)
+    if (out / RECORD_FILE).exists():
+        raise ResultError(f"{out} holds the training of a recipe; give another --out")
+    model = fit_dummy(data, split_file, out)
+    return _accuracy(model, data, split_file, out / EVALUATION_FOLDER, "cpu", None, progress)
+
+
 def seed_folder(out: Path, seed: int) -> Path:
     """Where one of the trainings lies."""
     return out / f"seed-{seed}"
@@ -228,9 +249,7 @@ class _Job:
         if self.machine.compile and not compiled.is_file():
             unfinished = directory / f"unfinished.{COMPILED_FILE}"
             options = ["--mode", "aotinductor", "--device", self.device, "--target", "ase"]
-            run_tool(
-                "compile", [str(model), str(unfinished), *options], directory, lock=self.lock
-            )
+            run_tool("compile", [str(model), str(unfinished), *options], directory, lock=self.lock)
             unfinished.replace(compiled)
         return model
 
@@ -238,22 +257,43 @@ class _Job:
         self, model: Path, directory: Path, progress: Progress
     ) -> dict[str, tuple[float, str]]:
         """Mean absolute errors on the test frames; the report lies in the directory."""
-        options = Options(
-            tasks=("accuracy",),
-            device=self.device,
-            threads=self.machine.threads,
-            conformance=False,
-            trust=True,  # it was made here, just now
-            resume=(directory / RUN_FILE).is_file(),
-            split=self.split_file,
-            subset=TEST_SUBSET,
+        result = _accuracy(
+            model,
+            self.data,
+            self.split_file,
+            directory,
+            self.device,
+            self.machine.threads,
+            progress,
         )
-        result = evaluate(str(model), [self.data], directory, options, progress=progress)
         return {
             m.quantity: (m.value, m.unit)
             for m in result.measurements()
             if m.quantity in SHOWN_ERRORS and not m.subset
         }
+
+
+def _accuracy(
+    model: Path,
+    data: str,
+    split_file: Path,
+    out: Path,
+    device: str,
+    threads: int | None,
+    progress: Progress,
+) -> Result:
+    """The accuracy report of a model that was made here."""
+    options = Options(
+        tasks=("accuracy",),
+        device=device,
+        threads=threads,
+        conformance=False,
+        trust=True,  # it was made here, just now
+        resume=(out / RUN_FILE).is_file(),
+        split=split_file,
+        subset=TEST_SUBSET,
+    )
+    return evaluate(str(model), [data], out, options, progress=progress)
 
 
 class _Watch:

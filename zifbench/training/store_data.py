@@ -66,8 +66,8 @@ class StoreFrames(AtomicDataset):  # type: ignore[misc]  # nequip has no types
 
     def __getitems__(self, indices: Any) -> list[AtomicDataDict.Type]:
         """Several frames, in the order asked for."""
-        asked = range(len(self))[indices] if isinstance(indices, slice) else map(int, indices)
-        asked = list(asked)
+        chosen = range(len(self))[indices] if isinstance(indices, slice) else indices
+        asked = [int(k) for k in chosen]
         if self._held is None:
             return list(super().__getitems__(asked))
         missing = [k for k in dict.fromkeys(asked) if k not in self._held]
@@ -101,7 +101,7 @@ def _n_bytes(frame: AtomicDataDict.Type) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in frame.values())
 
 
-class EpochSampler(torch.utils.data.Sampler[int]):
+class EpochSampler(torch.utils.data.Sampler[int]):  # type: ignore[misc]  # torch is skipped
     """An order of the frames that depends on seed and epoch only, so that resuming repeats it.
 
     Args:
