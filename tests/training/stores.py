@@ -23,5 +23,5 @@ def tiny_store(folder, make_frames, *, train=6, validation=3, test=4, **symbols)
     path = write_store(folder / "tiny.zarr", {"liquid": (frames, ABOUT)})
     with open_store(path) as store:
         split = make_split(store, "random", train=train, test=test, validation=validation)
-    write_split(split, folder / "split.json")
+    write_split(split, folder / "split.json", overwrite=True)
     return path, folder / "split.json"

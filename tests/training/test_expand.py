@@ -190,7 +190,7 @@ def test_the_allegro_recipe_agrees_with_the_published_configuration():
 
     Loader.add_constructor("tag:yaml.org,2002:python/tuple", Loader.construct_sequence)
     text = published_file("castel2024/allegro_l2r6stress0a2.yaml").read_text()
-    theirs = yaml.load(text, Loader)  # noqa: S506
+    theirs = yaml.load(text, Loader)
     recipe = load_recipe("allegro-castel2024")
     model = recipe.model
     assert recipe.cutoff_A == theirs["r_max"]

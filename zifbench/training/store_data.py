@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from nequip.data import AtomicDataDict, from_dict
 from nequip.data.datamodule import NequIPDataModule
@@ -126,8 +127,8 @@ class EpochSampler(torch.utils.data.Sampler[int]):  # type: ignore[misc]  # torc
         """Frame numbers of this epoch."""
         if not self._shuffle:
             return iter(range(self._n_frames))
-        generator = torch.Generator().manual_seed((self._seed << 32) + self._epoch)
-        return iter(torch.randperm(self._n_frames, generator=generator).tolist())
+        generator = np.random.default_rng([self._seed, self._epoch])
+        return iter(generator.permutation(self._n_frames).tolist())
 
 
 def _kept_alive(loader: Mapping[str, Any]) -> dict[str, Any]:
