@@ -5,7 +5,7 @@ Imported in the training process only, which loads torch and nequip.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -26,7 +26,8 @@ _HELD_BYTES = 2**30  # of frames with their neighbours, in each process that rea
 class StoreFrames(AtomicDataset):  # type: ignore[misc]  # nequip has no types
     """A subset of a split, with the neighbours of each atom.
 
-    Frames do not change, so they are kept once they are made, if all of them fit into `held_bytes`.
+    Frames do not change, so they are kept once they are made: with their neighbours if all of them
+    fit into `held_bytes` like that, else without, if that fits.
 
     Args:
         store: As `open_store` takes it.
@@ -58,8 +59,8 @@ class StoreFrames(AtomicDataset):  # type: ignore[misc]  # nequip has no types
             ]
         )
         self._frames = StoreDataset(store, split, subset)
-        self._held: dict[int, AtomicDataDict.Type] | None = {}
-        self._held_bytes = held_bytes
+        self._made = _Held(len(self), held_bytes)
+        self._read = _Held(len(self), held_bytes)
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -68,23 +69,40 @@ class StoreFrames(AtomicDataset):  # type: ignore[misc]  # nequip has no types
     def __getitems__(self, indices: Any) -> list[AtomicDataDict.Type]:
         """Several frames, in the order asked for."""
         chosen = range(len(self))[indices] if isinstance(indices, slice) else indices
-        asked = [int(k) for k in chosen]
-        if self._held is None:
-            return list(super().__getitems__(asked))
-        missing = [k for k in dict.fromkeys(asked) if k not in self._held]
-        self._held |= dict(zip(missing, super().__getitems__(missing), strict=True))
-        found = [dict(self._held[k]) for k in asked]  # a caller may add to what it gets
-        if found and _n_bytes(found[0]) * len(self) > self._held_bytes:
-            self._held = None
-        return found
+        return self._made.get([int(k) for k in chosen], super().__getitems__)
 
     def num_atoms(self, indices: Any) -> list[int]:
         """Number of atoms of some frames, without reading them."""
         return [int(n) for n in self._frames.n_atoms(indices)]
 
     def _get_data_list(self, indices: Sequence[int]) -> list[AtomicDataDict.Type]:
-        samples = self._frames.__getitems__(indices) if len(indices) else []
+        return self._read.get(indices, self._from_store)
+
+    def _from_store(self, indices: Sequence[int]) -> list[AtomicDataDict.Type]:
+        samples = self._frames.__getitems__(indices)
         return [from_dict(_in_nequips_words(sample)) for sample in samples]
+
+
+class _Held:
+    """Frames that were made once, if all of them fit into so many bytes; else none."""
+
+    def __init__(self, n_frames: int, n_bytes: int) -> None:
+        self._n_frames, self._n_bytes = n_frames, n_bytes
+        self._frames: dict[int, AtomicDataDict.Type] | None = {}
+
+    def get(
+        self, asked: Sequence[int], make: Callable[[list[int]], list[AtomicDataDict.Type]]
+    ) -> list[AtomicDataDict.Type]:
+        """The frames asked for; those that are not held come from `make`."""
+        if self._frames is None:
+            return make(list(asked))
+        missing = [k for k in dict.fromkeys(asked) if k not in self._frames]
+        if missing:
+            self._frames |= dict(zip(missing, make(missing), strict=True))
+        found = [dict(self._frames[k]) for k in asked]  # callers may add to them
+        if found and _n_bytes(found[0]) * self._n_frames > self._n_bytes:
+            self._frames = None
+        return found
 
 
 def _in_nequips_words(sample: Sample) -> dict[str, Any]:
