@@ -55,6 +55,7 @@ def test_version():
         ["leaderboard", "show"],
         ["evaluate", "--help"],
         ["analyse", "--help"],
+        ["train", "--help"],
         ["models"],
     ],
 )

@@ -17,6 +17,7 @@ import typer
 from zifbench.data_cli import data
 from zifbench.errors import ZifbenchError
 from zifbench.md_cli import md
+from zifbench.train_cli import recipes, train
 
 app = typer.Typer(
     name="zifbench",
@@ -31,6 +32,8 @@ leaderboard = typer.Typer(
 app.add_typer(leaderboard, name="leaderboard")
 app.add_typer(data, name="data")
 app.add_typer(md, name="md")
+app.command()(train)
+app.command()(recipes)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Board = Annotated[Path, typer.Option(help="Directory of the leaderboard.")]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from zifbench.progress import Advance
     from zifbench.reports.leakage_record import Leakage
     from zifbench.reports.record import Analysis
+    from zifbench.training.record import TrainingRecord
 
 _EVENTS_SHOWN = 10
 _LOG_LINE_S = 30.0
@@ -222,6 +223,33 @@ def show_analysis(analysis: Analysis) -> None:
             say("yellow", run.name, event)
         if len(run.events) > _EVENTS_SHOWN:
             say("yellow", run.name, f"{len(run.events)} events in all, see analysis.json")
+
+
+def show_training(record: TrainingRecord) -> None:
+    """What came of each seed, and their spread."""
+    import statistics
+
+    units = {q: unit for t in record.trained for q, (_, unit) in t.test_errors.items()}
+    values = {q: [t.test_errors[q][0] for t in record.trained if q in t.test_errors] for q in units}
+    rows = [
+        [
+            t.seed,
+            t.ended,
+            t.epochs,
+            "–" if t.best_epoch is None else t.best_epoch,
+            *(format_value(t.test_errors[q][0]) if q in t.test_errors else "–" for q in units),
+        ]
+        for t in record.trained
+    ]
+    if any(len(found) > 1 for found in values.values()):
+        means = [f"{statistics.mean(v):.4g} ± {statistics.stdev(v):.2g}" for v in values.values()]
+        rows.append(["mean ± sd", "", "", "", *means])
+    title = f"{record.request.recipe} on {record.request.store}, split {record.request.split}"
+    short = {"energy_mae": "E MAE", "force_mae": "F MAE", "stress_mae": "σ MAE"}
+    headings = ["seed", "ended", "epochs", "best", *(f"{short[q]} {u}" for q, u in units.items())]
+    show_rows(title, headings, rows)
+    names = " and ".join(record.read)
+    say("green", "test frames", f"none of {record.test.n_frames} is among those of {names}")
 
 
 def show_leakage(leakage: Leakage) -> None:

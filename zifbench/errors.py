@@ -40,6 +40,12 @@ class ResultError(ZifbenchError, ValueError):
     """A result, entry or output directory that cannot be read, resumed or written."""
 
 
+class TrainingError(ZifbenchError, ArithmeticError):
+    """A training whose input was good and that failed: it diverged, or its process ended."""
+
+    exit_code = 3
+
+
 class UnknownNameError(ZifbenchError, KeyError):
     """A name that is in no table; the message lists the nearest ones."""
 

@@ -1,0 +1,1 @@
+"""Training the candidates: recipes, and what runs them with the nequip framework."""

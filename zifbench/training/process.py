@@ -1,0 +1,154 @@
+"""Starting the training process, watching it, and ending it with us."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from zifbench.errors import OutOfMemoryError, ResultError, TrainingError
+from zifbench.training.ending import ENDING_FILE, Ending, read_ending
+from zifbench.training.paths import LAST_FILE, LOG_FILE
+
+PARENT_VARIABLE = "ZIFBENCH_TRAINING_PARENT"
+_LOOK_S = 0.2  # between two looks at what the process has written
+_PATIENCE_S = 20.0  # for a process that was asked to end
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[int]:
+    """A lock that ends with the last process that has inherited it.
+
+    Yields:
+        Its file descriptor, for processes to inherit.
+
+    Raises:
+        ResultError: another training has it.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as handle:
+        try:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # not a POSIX system: no lock, and no harm for a single run
+            pass
+        except BlockingIOError as error:
+            raise ResultError(
+                f"another training is running in {file.parent}; wait for it or give another --out"
+            ) from error
+        yield handle.fileno()
+
+
+def run_training(
+    directory: Path, *, threads: int | None, lock: int, look: Callable[[], None]
+) -> Ending:
+    """Train in a process of its own until it ends.
+
+    Args:
+        directory: Of this training, with its configuration.
+        threads: CPU threads of torch; None leaves that to the environment.
+        lock: File descriptor of a lock to inherit.
+        look: Called a few times each second.
+
+    Returns:
+        How it ended: "completed" or "diverged".
+
+    Raises:
+        OutOfMemoryError: memory did not suffice.
+        TrainingError: the process failed in another way.
+    """
+    (directory / ENDING_FILE).unlink(missing_ok=True)
+    command = [sys.executable, "-m", "zifbench.training.worker", str(directory)]
+    with (directory / LOG_FILE).open("a") as log:
+        code = _watched(command, log, threads=threads, lock=lock, look=look)
+    ending = read_ending(directory)
+    kept = directory / LAST_FILE
+    again = f"; {kept} is good, the same command goes on from there" if kept.is_file() else ""
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        raise OutOfMemoryError(
+            f"the training process was killed, most likely for lack of memory{again}; a smaller "
+            "batch_frames, cutoff_A or model needs less"
+        )
+    if ending is None:
+        raise TrainingError(
+            f"the training process ended with code {code}: {last_line(directory / LOG_FILE)}{again}"
+        )
+    if ending.kind == "out of memory":
+        raise OutOfMemoryError(
+            f"not enough memory for one batch ({ending.reason}){again}; a smaller batch_frames, "
+            "cutoff_A or model needs less"
+        )
+    if ending.kind not in ("completed", "diverged"):
+        raise TrainingError(f"training failed: {ending.reason} (see {directory / LOG_FILE}){again}")
+    return ending
+
+
+def run_tool(program: str, arguments: list[str], directory: Path, *, lock: int) -> None:
+    """Run one of nequip's programs, its output in the log.
+
+    Raises:
+        TrainingError: it failed; the message gives the last line that it wrote.
+    """
+    code = f"from nequip.scripts.{program} import main; main()"
+    with (directory / LOG_FILE).open("a") as log:
+        status = _watched([sys.executable, "-c", code, *arguments], log, threads=None, lock=lock)
+    if status:
+        raise TrainingError(
+            f"nequip-{program} failed (see {directory / LOG_FILE}): "
+            f"{last_line(directory / LOG_FILE)}"
+        )
+
+
+def _watched(
+    command: list[str],
+    log: IO[str],
+    *,
+    threads: int | None,
+    lock: int,
+    look: Callable[[], None] = lambda: None,
+) -> int:
+    environment = os.environ | {PARENT_VARIABLE: str(os.getpid())}
+    if threads is not None:
+        environment["OMP_NUM_THREADS"] = str(threads)
+    # A session of its own: Ctrl-C comes to us, and we end it.
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        start_new_session=True,
+        pass_fds=(lock,),
+    )
+    try:
+        while process.poll() is None:
+            look()
+            time.sleep(_LOOK_S)
+    finally:
+        _end(process)
+    look()
+    return process.returncode
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process and those that it has started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_PATIENCE_S)
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says something."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if line), "it wrote nothing")[:300]
