@@ -336,7 +336,7 @@ def test_a_kill_while_overwriting_leaves_a_usable_directory(
     path = str(write_extxyz(make_frames(5)))
     model, options = f"{candidate}:fast", dataclasses.replace(TRUSTED, conformance=False)
     whole = evaluate(model, [path], tmp_path / "whole", options)
-    for removals in range(5):
+    for removals in range(7):
         for continuation in ("resume", "overwrite"):
             out = tmp_path / f"{removals}-{continuation}"
             evaluate(model, [path], out, options)

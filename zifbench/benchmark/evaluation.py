@@ -56,7 +56,7 @@ _LOCK_FILE = ".zifbench.lock"  # also what tells our directories from other peop
 _TASKS_FOLDER = "tasks"
 _FILES = (RESULT_FILE, DONE_FILE, REPORT_FILE)  # in the order in which they are removed
 _MD_FOLDER = "md"
-_FOLDERS = (PREDICTIONS_FOLDER, _MD_FOLDER, _TASKS_FOLDER)
+_FOLDERS = (PREDICTIONS_FOLDER, _TASKS_FOLDER, _MD_FOLDER)  # results before what they were made of
 # Atoms in one call: on a CPU large batches fall out of its caches and are slower than single
 # frames; a GPU wants to be filled.
 _BATCH_ATOMS = {"cpu": 512, "cuda": 4096}

@@ -160,6 +160,9 @@ class Simulation:
                 )
             elif outcome.reason:
                 found.append(f"{outcome.replica}: {outcome.reason}")
+        n, k = len(self.replicas), len(self.completed)
+        if 0 < k < n:
+            found.append(f"structure is that of the {k} of {n} runs that came to their end")
         return found
 
     def completion(self, system: str) -> Measurement:
