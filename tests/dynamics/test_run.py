@@ -418,3 +418,20 @@ def test_cases_are_named_and_seeded_by_what_they_are() -> None:
     assert len({case.seed for case in found}) == 4
     assert [case.segments[0].time_step_fs for case in found[:2]] == [2.0, 1.0]
     assert run_module.STORE == "frames.zarr"
+
+
+def test_a_run_from_a_minimum_comes_to_its_temperature_at_once() -> None:
+    """Half of the kinetic energy is lost to the springs; without twice as much, 150 K are left."""
+    down = {"name": "down", "ensemble": "minimise", "length_ps": {}}
+    what = protocol(down, {"name": "free", "ensemble": "nve"}, {**NVT, "name": "later"})
+    atoms = bulk("Cu", cubic=True).repeat(3)
+    atoms.calc = Springs(atoms)
+    replica = Replica(atoms, plan(what, Profile.QUICK), Damping(50.0, 200.0), (0, 0))
+    kelvin = []
+    while replica.number < 2:
+        replica.advance()
+        kelvin += [replica.temperature_K] if replica.number == 1 else []
+        if replica.at_end_of_segment:
+            replica.next_segment()
+    assert kelvin[0] > 550.0
+    assert np.mean(kelvin[len(kelvin) // 2 :]) == pytest.approx(300.0, abs=30.0)

@@ -140,7 +140,7 @@ def _multiple(time_fs: float, time_step_fs: float, where: str) -> int:
 
 
 def first_temperature_K(segments: tuple[Segment, ...]) -> float:
-    """Temperature of the first thermostat: what the velocities are drawn from; 0 if nothing moves.
+    """Temperature of the first thermostat; 0 if nothing moves.
 
     Raises:
         DataError: something moves, and none of the stages has a thermostat.
@@ -151,3 +151,16 @@ def first_temperature_K(segments: tuple[Segment, ...]) -> float:
         if segment.temperature_K is not None:
             return segment.temperature_K[0]
     raise DataError("no stage has a temperature; velocities cannot be drawn")
+
+
+def velocity_temperature_K(segments: tuple[Segment, ...]) -> float:
+    """What the velocities are drawn from: the first thermostat's temperature, or twice that.
+
+    In a minimum there is no potential energy to share in. Half of the kinetic energy goes there
+    within a few vibrations, and what is left is the temperature that was asked for.
+
+    Raises:
+        DataError: see `first_temperature_K`.
+    """
+    at_rest = segments[0].ensemble is Ensemble.MINIMISE
+    return (2.0 if at_rest else 1.0) * first_temperature_K(segments)

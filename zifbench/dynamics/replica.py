@@ -11,7 +11,7 @@ from ase import Atoms, units
 from zifbench.ase_io import full_stress
 from zifbench.dynamics.integrators import KINDS, Damping, restore, saved, set_target, stretch
 from zifbench.dynamics.minimiser import Minimiser
-from zifbench.dynamics.plan import Segment, first_temperature_K
+from zifbench.dynamics.plan import Segment, velocity_temperature_K
 from zifbench.dynamics.protocol import Ensemble
 from zifbench.frames import FloatArray, Frames
 
@@ -47,7 +47,7 @@ class Replica:
         self.total_step = 0
         self.time_fs = 0.0
         self._integrator: Any = None
-        atoms.set_momenta(drawn_momenta(atoms, first_temperature_K(segments), seed))
+        atoms.set_momenta(drawn_momenta(atoms, velocity_temperature_K(segments), seed))
 
     @property
     def segment(self) -> Segment:

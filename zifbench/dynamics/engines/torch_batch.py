@@ -23,7 +23,7 @@ from zifbench.dynamics.engines.torch_replica import Given, TorchReplica
 from zifbench.dynamics.engines.torch_steps import CHAIN, STEPS, Drive, Tensors
 from zifbench.dynamics.integrators import Damping
 from zifbench.dynamics.minimiser import Minimiser
-from zifbench.dynamics.plan import first_temperature_K
+from zifbench.dynamics.plan import velocity_temperature_K
 from zifbench.dynamics.protocol import Ensemble
 from zifbench.dynamics.replica import drawn_momenta
 from zifbench.dynamics.rules import NOT_FINITE
@@ -78,7 +78,7 @@ class TorchBatch:
 
         n_atoms, n_systems = self._first[-1], len(cases)
         momenta = [
-            drawn_momenta(atoms, first_temperature_K(case.segments), case.seed)
+            drawn_momenta(atoms, velocity_temperature_K(case.segments), case.seed)
             for case, atoms in zip(cases, starts, strict=True)
         ]
         zeros = {name: np.zeros((n_systems, *shape)) for name, shape in _OF_SYSTEMS.items()}

@@ -33,7 +33,7 @@ from zifbench.dynamics.lammps.shell import (
     run_text,
     submit_text,
 )
-from zifbench.dynamics.plan import first_temperature_K
+from zifbench.dynamics.plan import velocity_temperature_K
 from zifbench.dynamics.protocol import Protocol
 from zifbench.dynamics.replica import drawn_momenta
 from zifbench.dynamics.rules import FARTHEST_A
@@ -224,7 +224,7 @@ def _write_replica(
 def _data(
     case: Case, atoms: Atoms, types: AtomTypes, lower: FloatArray, rotation: FloatArray
 ) -> str:
-    momenta = drawn_momenta(atoms, first_temperature_K(case.segments), case.seed)
+    momenta = drawn_momenta(atoms, velocity_temperature_K(case.segments), case.seed)
     velocities = momenta / atoms.get_masses()[:, None] * units.fs
     return data_text(
         f"{case.name}, written by zifbench {__version__}",
