@@ -434,4 +434,4 @@ def test_a_run_from_a_minimum_comes_to_its_temperature_at_once() -> None:
         if replica.at_end_of_segment:
             replica.next_segment()
     assert kelvin[0] > 550.0
-    assert np.mean(kelvin[len(kelvin) // 2 :]) == pytest.approx(300.0, abs=30.0)
+    assert np.mean(kelvin[len(kelvin) // 2 :]) == pytest.approx(300.0, abs=70.0)
