@@ -157,8 +157,8 @@ def test_frames_come_back_in_the_frame_of_the_structure(out) -> None:
 def test_of_frames_that_were_computed_twice_the_later_ones_count(out) -> None:
     run = FakeRun(out)
     run.begin()
-    path = run.part(0, [0, 10, 20, 30])
-    path.write_text(path.read_text()[:-200])  # the kill came while step 30 was written
+    path = run.part(0, [0, 10, 20, 30, 40])
+    path.write_text(path.read_text()[:-200])  # the kill came while step 40 was written
     run.part(20, [20, 30, 40, 50])
     assert [o.ended for o in read_back(out).outcomes] == ["completed"]
     frames = hold(out)
