@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 import vesin
-import yaml
 
 from tests.potentials.models import (
     TINY_R_MAX,
     TYPE_NAMES,
+    TinyModel,
     changed,
     console_script,
     morse_frames,
-    tiny_recipe,
+    train_tiny,
 )
 from zifbench.errors import ModelError, UnknownNameError, ZifbenchError
 from zifbench.frames import FloatArray, Frames
@@ -511,22 +511,16 @@ def test_statistics_of_an_element_that_does_not_occur() -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `last.ckpt` and `tiny.nequip.zip`, after one epoch on one frame."""
-    directory = tmp_path_factory.mktemp("hdnnp")
-    recipe = tiny_recipe(directory, "HDNNP")
-    (directory / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    arguments = ["-cp", str(directory), "-cn", "recipe.yaml", f"hydra.run.dir={directory}"]
-    console_script("nequip-train", *arguments, cwd=directory)
-    console_script("nequip-package", "build", "last.ckpt", "tiny.nequip.zip", cwd=directory)
-    return directory
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    """A minuscule HDNNP after one epoch on one frame, and its package."""
+    return train_tiny(tmp_path_factory.mktemp("hdnnp") / "tiny", "HDNNP")
 
 
 @pytest.mark.slow
-def test_checkpoint_and_package_load_and_conform(trained: Path, zif4: Frames) -> None:
+def test_checkpoint_and_package_load_and_conform(trained: TinyModel, zif4: Frames) -> None:
     models = [
-        load_potential(str(trained / name), device="cpu", trust=True)
-        for name in ("last.ckpt", "tiny.nequip.zip")
+        load_potential(str(path), device="cpu", trust=True)
+        for path in (trained.checkpoint, trained.package)
     ]
     for model in models:
         card = model.card
@@ -540,12 +534,13 @@ def test_checkpoint_and_package_load_and_conform(trained: Path, zif4: Frames) ->
 
 
 @pytest.mark.slow
-def test_compiled_model_gives_the_same(trained: Path, zif4: Frames) -> None:
-    """Frames of another size than that it was compiled for, and a supercell."""
+def test_compiled_model_gives_the_same(trained: TinyModel, zif4: Frames, tmp_path: Path) -> None:
+    """On another frame, and on one of another number of atoms than it was compiled for."""
     options = ["--device", "cpu", "--mode", "aotinductor", "--target", "ase"]
-    console_script("nequip-compile", "tiny.nequip.zip", "tiny.nequip.pt2", *options, cwd=trained)
-    compiled = load_potential(str(trained / "tiny.nequip.pt2"), device="cpu", trust=True)
-    eager = load_potential(str(trained / "tiny.nequip.zip"), device="cpu", trust=True)
+    path = tmp_path / "tiny.nequip.pt2"
+    console_script("nequip-compile", str(trained.package), str(path), *options, cwd=tmp_path)
+    compiled = load_potential(str(path), device="cpu", trust=True)
+    eager = load_potential(str(trained.package), device="cpu", trust=True)
     for frames in (zif4[1:2], changed(morse_frames()[:1])):
         one, other = compute(compiled, frames), compute(eager, frames)
         np.testing.assert_allclose(one.forces, other.forces, rtol=0, atol=1e-4)
