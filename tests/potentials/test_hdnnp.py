@@ -482,7 +482,7 @@ def test_statistics_are_those_of_all_atoms_of_an_element() -> None:
         np.testing.assert_allclose(got["mean"], own.mean(axis=0), rtol=1e-12, atol=1e-14)
         spread = own.std(axis=0)
         np.testing.assert_allclose(
-            got["scale"], np.where(spread > 0, spread, 1.0), rtol=1e-10, atol=1e-14
+            got["scale"], np.where(spread > 0.01, spread, 1.0), rtol=1e-10, atol=1e-14
         )
     # and the networks then see mean 0 and spread 1
     module = build(r_max=4.0, statistics=found["symmetry_functions"], **MAPPED)
@@ -494,7 +494,23 @@ def test_statistics_are_those_of_all_atoms_of_an_element() -> None:
     zinc = torch.tensor([symbol == "Zn" for symbol in symbols])
     inputs = torch.cat([one[zinc] for one in seen]).detach().numpy()
     np.testing.assert_allclose(inputs.mean(axis=0), 0.0, atol=1e-10)
-    np.testing.assert_allclose(inputs.std(axis=0), 1.0, atol=1e-10)
+    spread = np.array(found["symmetry_functions"]["Zn"]["scale"])
+    wanted = np.where(spread == 1.0, inputs.std(axis=0), 1.0)
+    np.testing.assert_allclose(inputs.std(axis=0), wanted, atol=1e-10)
+    assert inputs.std(axis=0).max() < 1 + 1e-10 and (spread != 1.0).any()
+
+
+def test_atoms_that_only_touch_the_cutoff_are_not_blown_up() -> None:
+    """Distances 1e-4 Å apart, just below 4 Å: a spread of 1e-8, which is not scaled to 1."""
+    manager = HDNNPStatisticsManager(["N"], 4.0, smallest_distances_A={"N-N": 2.0})
+    data = []
+    for distance in (3.9998, 3.9999):
+        one = graph(molecule("NN", [[0, 0, 0], [0, 0, distance]]), 4.0)
+        one |= {"num_atoms": torch.tensor([2]), "batch": torch.zeros(2).long()}
+        one |= {"atom_types": torch.zeros(2).long(), "total_energy": torch.zeros(1, 1)}
+        data.append(one | {"forces": torch.zeros(2, 3)})
+    found = manager.get_statistics(data)["symmetry_functions"]["N"]
+    assert 0 < max(found["mean"]) < 1e-7 and set(found["scale"]) == {1.0}
 
 
 def test_statistics_of_an_element_that_does_not_occur() -> None:
