@@ -304,15 +304,16 @@ def train_tiny_models(directory: Path) -> dict[str, TinyModel]:
     architectures = ["NequIP", "Allegro"]
     folders = [directory / name for name in architectures]
     with ThreadPoolExecutor(len(folders)) as pool:
-        models = pool.map(_train_tiny, folders, architectures)
+        models = pool.map(train_tiny, folders, architectures)
         return dict(zip(architectures, models, strict=True))
 
 
-def _train_tiny(directory: Path, architecture: str) -> TinyModel:
+def train_tiny(directory: Path, architecture: str) -> TinyModel:
+    """One architecture after one epoch on one frame, in a new directory; seconds."""
     directory.mkdir()
     frame = ase.io.read(bundled.BUNDLED_DATA["zif4-own-train"].path, index=0)
     ase.io.write(directory / "frame.extxyz", frame)
-    recipe = tiny_recipe(directory, architecture)
+    recipe = _tiny_recipe(directory, architecture)
     (directory / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     arguments = ["-cp", str(directory), "-cn", "recipe.yaml", f"hydra.run.dir={directory}"]
     console_script("nequip-train", *arguments, cwd=directory)
@@ -340,7 +341,7 @@ def console_script(name: str, *arguments: str, cwd: Path) -> None:
         raise RuntimeError(f"{name} {' '.join(arguments)} failed:\n{run.stdout}\n{run.stderr}")
 
 
-def tiny_recipe(directory: Path, architecture: str) -> dict[str, Any]:
+def _tiny_recipe(directory: Path, architecture: str) -> dict[str, Any]:
     """The bundled recipe with a minuscule model, one frame and one epoch."""
     recipe: dict[str, Any] = yaml.safe_load(
         (Path(bundled.__file__).parent / "nequip-small.yaml").read_text()

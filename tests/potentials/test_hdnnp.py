@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 import vesin
-import yaml
 
 from tests.potentials.models import (
     TINY_R_MAX,
     TYPE_NAMES,
+    TinyModel,
     changed,
     console_script,
     morse_frames,
-    tiny_recipe,
+    train_tiny,
 )
 from zifbench.errors import ModelError, UnknownNameError, ZifbenchError
 from zifbench.frames import FloatArray, Frames
@@ -482,7 +482,7 @@ def test_statistics_are_those_of_all_atoms_of_an_element() -> None:
         np.testing.assert_allclose(got["mean"], own.mean(axis=0), rtol=1e-12, atol=1e-14)
         spread = own.std(axis=0)
         np.testing.assert_allclose(
-            got["scale"], np.where(spread > 0, spread, 1.0), rtol=1e-10, atol=1e-14
+            got["scale"], np.where(spread > 0.01, spread, 1.0), rtol=1e-10, atol=1e-14
         )
     # and the networks then see mean 0 and spread 1
     module = build(r_max=4.0, statistics=found["symmetry_functions"], **MAPPED)
@@ -494,7 +494,23 @@ def test_statistics_are_those_of_all_atoms_of_an_element() -> None:
     zinc = torch.tensor([symbol == "Zn" for symbol in symbols])
     inputs = torch.cat([one[zinc] for one in seen]).detach().numpy()
     np.testing.assert_allclose(inputs.mean(axis=0), 0.0, atol=1e-10)
-    np.testing.assert_allclose(inputs.std(axis=0), 1.0, atol=1e-10)
+    spread = np.array(found["symmetry_functions"]["Zn"]["scale"])
+    wanted = np.where(spread == 1.0, inputs.std(axis=0), 1.0)
+    np.testing.assert_allclose(inputs.std(axis=0), wanted, atol=1e-10)
+    assert inputs.std(axis=0).max() < 1 + 1e-10 and (spread != 1.0).any()
+
+
+def test_atoms_that_only_touch_the_cutoff_are_not_blown_up() -> None:
+    """Distances 1e-4 Å apart, just below 4 Å: a spread of 1e-8, which is not scaled to 1."""
+    manager = HDNNPStatisticsManager(["N"], 4.0, smallest_distances_A={"N-N": 2.0})
+    data = []
+    for distance in (3.9998, 3.9999):
+        one = graph(molecule("NN", [[0, 0, 0], [0, 0, distance]]), 4.0)
+        one |= {"num_atoms": torch.tensor([2]), "batch": torch.zeros(2).long()}
+        one |= {"atom_types": torch.zeros(2).long(), "total_energy": torch.zeros(1, 1)}
+        data.append(one | {"forces": torch.zeros(2, 3)})
+    found = manager.get_statistics(data)["symmetry_functions"]["N"]
+    assert 0 < max(found["mean"]) < 1e-7 and set(found["scale"]) == {1.0}
 
 
 def test_statistics_of_an_element_that_does_not_occur() -> None:
@@ -511,22 +527,16 @@ def test_statistics_of_an_element_that_does_not_occur() -> None:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `last.ckpt` and `tiny.nequip.zip`, after one epoch on one frame."""
-    directory = tmp_path_factory.mktemp("hdnnp")
-    recipe = tiny_recipe(directory, "HDNNP")
-    (directory / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    arguments = ["-cp", str(directory), "-cn", "recipe.yaml", f"hydra.run.dir={directory}"]
-    console_script("nequip-train", *arguments, cwd=directory)
-    console_script("nequip-package", "build", "last.ckpt", "tiny.nequip.zip", cwd=directory)
-    return directory
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    """A minuscule HDNNP after one epoch on one frame, and its package."""
+    return train_tiny(tmp_path_factory.mktemp("hdnnp") / "tiny", "HDNNP")
 
 
 @pytest.mark.slow
-def test_checkpoint_and_package_load_and_conform(trained: Path, zif4: Frames) -> None:
+def test_checkpoint_and_package_load_and_conform(trained: TinyModel, zif4: Frames) -> None:
     models = [
-        load_potential(str(trained / name), device="cpu", trust=True)
-        for name in ("last.ckpt", "tiny.nequip.zip")
+        load_potential(str(path), device="cpu", trust=True)
+        for path in (trained.checkpoint, trained.package)
     ]
     for model in models:
         card = model.card
@@ -540,12 +550,13 @@ def test_checkpoint_and_package_load_and_conform(trained: Path, zif4: Frames) ->
 
 
 @pytest.mark.slow
-def test_compiled_model_gives_the_same(trained: Path, zif4: Frames) -> None:
-    """Frames of another size than that it was compiled for, and a supercell."""
+def test_compiled_model_gives_the_same(trained: TinyModel, zif4: Frames, tmp_path: Path) -> None:
+    """On another frame, and on one of another number of atoms than it was compiled for."""
     options = ["--device", "cpu", "--mode", "aotinductor", "--target", "ase"]
-    console_script("nequip-compile", "tiny.nequip.zip", "tiny.nequip.pt2", *options, cwd=trained)
-    compiled = load_potential(str(trained / "tiny.nequip.pt2"), device="cpu", trust=True)
-    eager = load_potential(str(trained / "tiny.nequip.zip"), device="cpu", trust=True)
+    path = tmp_path / "tiny.nequip.pt2"
+    console_script("nequip-compile", str(trained.package), str(path), *options, cwd=tmp_path)
+    compiled = load_potential(str(path), device="cpu", trust=True)
+    eager = load_potential(str(trained.package), device="cpu", trust=True)
     for frames in (zif4[1:2], changed(morse_frames()[:1])):
         one, other = compute(compiled, frames), compute(eager, frames)
         np.testing.assert_allclose(one.forces, other.forces, rtol=0, atol=1e-4)

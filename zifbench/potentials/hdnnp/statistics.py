@@ -11,16 +11,17 @@ from nequip.data import AtomicDataDict, CommonDataStatisticsManager
 from zifbench.potentials.hdnnp.choice import N_RADIAL, function_set
 from zifbench.potentials.hdnnp.symmetry import SymmetryFunctions
 
-# A function whose spread is this much smaller than its size is constant but for rounding.
-_CONSTANT = 1e-9
+# One neighbour contributes up to about 1. What spreads less than this is rounding, or an atom that
+# only touched the cutoff; divided by its spread, it would rule the forces once an atom came nearer.
+_CONSTANT = 0.01
 
 
 class HDNNPStatisticsManager:
     """The statistics of nequip's `CommonDataStatisticsManager` and those of the symmetry functions.
 
     A recipe reads the latter as `${training_data_stats:symmetry_functions}`: for each element
-    "mean" and "scale" (standard deviation) of each of its functions. A function that never varies,
-    or an element that does not occur, has scale 1.
+    "mean" and "scale" (standard deviation) of each of its functions. One that spreads by less
+    than 0.01, or of an element that does not occur, has scale 1.
 
     Args:
         type_names: Elements of the model.
@@ -103,6 +104,5 @@ class _Moments:
     def result(self) -> dict[str, list[float]]:
         """Mean and scale as lists, which a recipe and a checkpoint can hold."""
         spread = torch.sqrt(self.squares / max(self.count, 1))
-        varies = spread > _CONSTANT * self.mean.abs().clamp(min=1e-12)
-        scale = torch.where(varies, spread, torch.ones_like(spread))
+        scale = torch.where(spread > _CONSTANT, spread, torch.ones_like(spread))
         return {"mean": self.mean.tolist(), "scale": scale.tolist()}
