@@ -19,7 +19,7 @@ from zifbench.benchmark.md.distances import (
     paired_error,
     unpaired_distance,
 )
-from zifbench.benchmark.md.numbers import TEMPERATURE, TOO_FEW, Wanted, measurements, value_of
+from zifbench.benchmark.md.numbers import TEMPERATURE, Wanted, measurements, value_of
 from zifbench.benchmark.references import published
 from zifbench.benchmark.result import Measurement, Published
 from zifbench.errors import NotDefinedError
@@ -64,6 +64,9 @@ _ERRORS = (
     ("coordination", "zn_n", "coordination_error"),
     ("rings", "rings", "rings_error"),
     ("pores", "pore_volume", "pore_volume_error"),
+)
+_TOO_FEW = (
+    "too few independent samples: the interval is too narrow and the noise floor a lower limit"
 )
 _TOLERATED = 0.1  # of the temperature: twice its scatter in one frame of 272 atoms
 _SINGLES = 64  # frames of a run that are looked at alone, for the noise floor
@@ -180,7 +183,7 @@ def _errors(
                 n_of="runs",
                 reference=reference.about,
                 noise_floor=floor,
-                note=None if reliable else TOO_FEW,
+                note=None if reliable else _TOO_FEW,
             )
         )
     return made
@@ -209,7 +212,7 @@ def _as_measurements(
     """The distance in its unit, and divided by the width of the reference."""
     notes = [
         None if reference.thermal else "for information: the reference is no thermal average",
-        TOO_FEW if distance.reliable is False else None,
+        _TOO_FEW if distance.reliable is False else None,
     ]
     width = distance.reference_spread
     make = partial(
