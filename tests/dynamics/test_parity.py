@@ -50,7 +50,7 @@ def test_the_published_kind_of_model_is_what_the_engine_computes(zif4) -> None:
 def test_float64_is_float64(zif4) -> None:
     """A shift of all atoms changes forces by 1e-13 eV/Å; in float32 it would be 1e-6."""
     exact = load_eager_float64("nequip-small", device="cpu")
-    moved = dataclasses.replace(zif4[0], positions=zif4.positions[:1] + [3.1, -2.3, 1.7])
+    moved = dataclasses.replace(zif4[0], positions=zif4.positions[:1] + np.array([3.1, -2.3, 1.7]))
     found = [exact.collect(exact.forward(exact.prepare(f)), f) for f in (zif4[0], moved)]
     assert np.abs(found[0].forces - found[1].forces).max() < 1e-11
 

@@ -21,6 +21,7 @@ from zifbench.dynamics.integrators import Damping
 from zifbench.dynamics.plan import plan
 from zifbench.dynamics.protocol import Protocol, parse_protocol
 from zifbench.dynamics.replica import Replica
+from zifbench.dynamics.rules import RULES, SUSPICION
 from zifbench.dynamics.run import Outcome, cases, run_protocol
 from zifbench.errors import DataError, ModelError, ResultError, UnknownNameError
 from zifbench.profiles import Profile
@@ -410,3 +411,28 @@ def test_cases_are_named_and_seeded_by_what_they_are() -> None:
     assert len({case.seed for case in found}) == 4
     assert [case.segments[0].time_step_fs for case in found[:2]] == [2.0, 1.0]
     assert run_module.STORE == "frames.zarr"
+
+
+def test_the_checkpoint_of_another_run_is_refused(tmp_path) -> None:
+    what = protocol({**NVT, "sample_fs": 10})
+    for name, seed in (("one", 0), ("two", 1)):
+        with pytest.raises(StoppedError):
+            go(what, tmp_path / name, Fragile(30), checkpoint_s=0.0, seed=seed)
+    place = "checkpoints/copper.npz"
+    shutil.copy(tmp_path / "one" / place, tmp_path / "two" / place)
+    with pytest.raises(ResultError, match=r"copper\.npz belongs to a run with other parameters"):
+        go(what, tmp_path / "two", seed=1)
+
+
+def test_good_until_the_sample_before_the_first_bad_one(tmp_path, monkeypatch) -> None:
+    """Samples every 10 fs: a long bond at 30 fs that was nothing, one from 60 fs on that stays."""
+
+    def torn(sample, memory):
+        bad = float(sample.frame.time_fs[0]) in (30.0, 60.0, 70.0, 80.0, 90.0)
+        memory[SUSPICION] = memory.get(SUSPICION, 0.0) + 1.0 if bad else 0.0
+        return "torn" if memory[SUSPICION] == 4.0 else None
+
+    monkeypatch.setitem(RULES, "broken linker", torn)
+    what = protocol({**NVT, "sample_fs": 10}, stop_on=["broken linker"])
+    (outcome,) = go(what, tmp_path / "run")
+    assert (outcome.ended, outcome.time_fs, outcome.last_good_fs) == ("broken linker", 90.0, 50.0)
