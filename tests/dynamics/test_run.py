@@ -428,7 +428,8 @@ def test_good_until_the_sample_before_the_first_bad_one(tmp_path, monkeypatch) -
     """Samples every 10 fs: a long bond at 30 fs that was nothing, one from 60 fs on that stays."""
 
     def torn(sample, memory):
-        bad = float(sample.frame.time_fs[0]) in (30.0, 60.0, 70.0, 80.0, 90.0)
+        time_fs = sample.frame.time_fs
+        bad = time_fs is not None and float(time_fs[0]) in (30.0, 60.0, 70.0, 80.0, 90.0)
         memory[SUSPICION] = memory.get(SUSPICION, 0.0) + 1.0 if bad else 0.0
         return "torn" if memory[SUSPICION] == 4.0 else None
 
