@@ -21,6 +21,7 @@ from zifbench.dynamics.integrators import Damping
 from zifbench.dynamics.plan import plan
 from zifbench.dynamics.protocol import Protocol, parse_protocol
 from zifbench.dynamics.replica import Replica
+from zifbench.dynamics.rules import RULES, SUSPICION
 from zifbench.dynamics.run import Outcome, cases, run_protocol
 from zifbench.errors import DataError, ModelError, ResultError, UnknownNameError
 from zifbench.profiles import Profile
@@ -435,3 +436,29 @@ def test_a_run_from_a_minimum_comes_to_its_temperature_at_once() -> None:
             replica.next_segment()
     assert kelvin[0] > 550.0
     assert np.mean(kelvin[len(kelvin) // 2 :]) == pytest.approx(300.0, abs=70.0)
+
+
+def test_the_checkpoint_of_another_run_is_refused(tmp_path) -> None:
+    what = protocol({**NVT, "sample_fs": 10})
+    for name, seed in (("one", 0), ("two", 1)):
+        with pytest.raises(StoppedError):
+            go(what, tmp_path / name, Fragile(30), checkpoint_s=0.0, seed=seed)
+    place = "checkpoints/copper.npz"
+    shutil.copy(tmp_path / "one" / place, tmp_path / "two" / place)
+    with pytest.raises(ResultError, match=r"copper\.npz belongs to a run with other parameters"):
+        go(what, tmp_path / "two", seed=1)
+
+
+def test_good_until_the_sample_before_the_first_bad_one(tmp_path, monkeypatch) -> None:
+    """Samples every 10 fs: a long bond at 30 fs that was nothing, one from 60 fs on that stays."""
+
+    def torn(sample, memory):
+        time_fs = sample.frame.time_fs
+        bad = time_fs is not None and float(time_fs[0]) in (30.0, 60.0, 70.0, 80.0, 90.0)
+        memory[SUSPICION] = memory.get(SUSPICION, 0.0) + 1.0 if bad else 0.0
+        return "torn" if memory[SUSPICION] == 4.0 else None
+
+    monkeypatch.setitem(RULES, "broken linker", torn)
+    what = protocol({**NVT, "sample_fs": 10}, stop_on=["broken linker"])
+    (outcome,) = go(what, tmp_path / "run")
+    assert (outcome.ended, outcome.time_fs, outcome.last_good_fs) == ("broken linker", 90.0, 50.0)

@@ -20,7 +20,7 @@ import numpy as np
 
 from zifbench.errors import ResultError
 
-CHECKPOINT_SCHEMA = 2
+CHECKPOINT_SCHEMA = 3
 _DAMAGE = (
     ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error,
     struct.error,
@@ -33,6 +33,7 @@ class Checkpoint:
 
     Attributes:
         members: Names of its replicas, in their order.
+        run: Digest of what identifies the run, `Record.digest`.
         states: Name -> arrays of a replica that still moves.
         outcomes: Name -> how a replica ended.
         batch: Arrays of the batch itself.
@@ -40,6 +41,7 @@ class Checkpoint:
     """
 
     members: tuple[str, ...]
+    run: str
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
     outcomes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     batch: dict[str, Any] = field(default_factory=dict)
@@ -50,6 +52,7 @@ class Checkpoint:
         known = {
             "schema": CHECKPOINT_SCHEMA,
             "members": self.members,
+            "run": self.run,
             "outcomes": self.outcomes,
             "steps_done": self.steps_done,
         }
@@ -86,7 +89,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if known.get("schema") != CHECKPOINT_SCHEMA:
         raise ResultError(f"{path}: another version of zifbench wrote it; delete it to start anew")
     members = tuple(known["members"])
-    found = Checkpoint(members, outcomes=known["outcomes"], steps_done=known["steps_done"])
+    found = Checkpoint(
+        members, known["run"], outcomes=known["outcomes"], steps_done=known["steps_done"]
+    )
     for key, value in arrays.items():
         owner, _, name = key.partition("/")
         if owner == "batch":

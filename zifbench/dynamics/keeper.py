@@ -14,7 +14,7 @@ from zifbench.dynamics.engines.interface import Failure, Moving
 from zifbench.dynamics.plan import Segment, first_temperature_K
 from zifbench.dynamics.protocol import Ensemble, Protocol
 from zifbench.dynamics.record import Outcome
-from zifbench.dynamics.rules import RULES, Sample
+from zifbench.dynamics.rules import RULES, SUSPICION, Sample
 from zifbench.errors import ResultError
 from zifbench.frames import Frames, concatenate
 
@@ -82,7 +82,8 @@ class Keeper:
             if reason is not None:
                 self.broken = (name, reason)
                 return
-        self._last_good_fs = self._replica.time_fs
+        if not self._memory.get(SUSPICION):  # else the first bad sample may lie behind
+            self._last_good_fs = self._replica.time_fs
         if segment.n_samples:
             if not self._kept:
                 self._first_kept = number

@@ -126,6 +126,12 @@ class Record:
     def _parity_rows(self) -> list[dict[str, Any]] | None:
         return None if self._parity is None else [c.model_dump() for c in self._parity]
 
+    @property
+    def digest(self) -> str:
+        """Of what must be the same; checkpoints carry it."""
+        text = json.dumps(self._identity, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def add(self, outcome: Outcome) -> None:
         """Note how a replica ended."""
         self.outcomes[outcome.replica] = outcome

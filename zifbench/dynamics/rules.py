@@ -17,7 +17,8 @@ SHORTEST_CONTACT_A = 0.6
 FARTHEST_A = 250.0
 # Above that, a thermostat no longer holds the temperature: twice the target and 200 K more.
 _RUNAWAY_FACTOR, _RUNAWAY_K = 2.0, 200.0
-# A bond that is long for one sample only may have been a vibration.
+# A bond that is long for one sample only may have been a vibration; what a rule remembers of it.
+SUSPICION = "broken_for"
 _PERSISTENT_SAMPLES = 4
 
 
@@ -83,8 +84,8 @@ def broken_linker(sample: Sample, memory: Memory) -> str | None:
     linkers = next(find_linkers(sample.frame))
     n_broken = float(linkers.n_expected - (len(linkers.rings) - linkers.merged.sum()))
     first = memory.setdefault("broken_first", n_broken)
-    memory["broken_for"] = memory.get("broken_for", 0.0) + 1.0 if n_broken > first else 0.0
-    if memory["broken_for"] < _PERSISTENT_SAMPLES:
+    memory[SUSPICION] = memory.get(SUSPICION, 0.0) + 1.0 if n_broken > first else 0.0
+    if memory[SUSPICION] < _PERSISTENT_SAMPLES:
         return None
     return f"{n_broken - first:g} of {linkers.n_expected:g} imidazolates are broken or merged"
 

@@ -112,10 +112,19 @@ def _check_start(protocol: Protocol, name: str, atoms: Atoms) -> None:
 
 
 def _unfinished(out: Path, record: Record) -> dict[str, Checkpoint]:
-    """Checkpoints by the name of their first replica, outcomes that they know put on record."""
+    """Checkpoints by the name of their first replica, outcomes that they know put on record.
+
+    Raises:
+        ResultError: a checkpoint of another run.
+    """
     found = {}
     for path in sorted((out / CHECKPOINTS).glob("*.npz")):
         checkpoint = read_checkpoint(path)
+        if checkpoint.run != record.digest:
+            raise ResultError(
+                f"{path} belongs to a run with other parameters; delete it to run its replicas "
+                "from their start"
+            )
         for name, row in checkpoint.outcomes.items():
             if name not in record.outcomes:
                 record.add(Outcome(**row))
@@ -232,6 +241,7 @@ class _BatchRun:
         self._writer.commit()
         Checkpoint(
             tuple(keeper.case.name for keeper in self._keepers),
+            self._record.digest,
             {keeper.case.name: keeper.state() for keeper in moving},
             {name: dataclasses.asdict(outcome) for name, outcome in self._outcomes.items()},
             self._batch.state(),
