@@ -150,7 +150,7 @@ class Nursery:
         """Exit code (−9 after a kill) and what it said."""
         arguments = [
             "md", "run", f"{protocol}.toml", "model.py:springs", "--trust", "--out", out,
-            "--start", "start.extxyz", "--checkpoint-seconds", "0.2", *options,
+            "--start", "start.extxyz", "--checkpoint-seconds", "0.5", *options,
         ]  # fmt: skip
         order = json.dumps([lives_s, largest, arguments, "log"])
         self._process.stdin.write(order + "\n")
