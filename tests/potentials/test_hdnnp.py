@@ -541,7 +541,7 @@ def test_checkpoint_and_package_load_and_conform(trained: TinyModel, zif4: Frame
     for model in models:
         card = model.card
         assert (card.architecture, card.species, card.cutoff_A) == ("HDNNP", TYPE_NAMES, TINY_R_MAX)
-        assert card.dtype == "float32"
+        assert card.dtype == "float64"
     one, other = (compute(model, zif4[:1]) for model in models)
     np.testing.assert_allclose(one.forces, other.forces, rtol=0, atol=1e-5)
     np.testing.assert_allclose(one.energy, other.energy, rtol=0, atol=1e-3)
