@@ -18,7 +18,7 @@ from zifbench.dynamics import integrators
 def test_at_rest_it_is_what_it_is_on_paper(tmp_path) -> None:
     static = static_scan(tmp_path / "static")
     assert static.bulk_modulus_GPa == pytest.approx(at_rest_GPa()["K"], rel=1e-3)
-    assert static.equilibrium_volume_A3 == pytest.approx(15.9**3, rel=1e-6)
+    assert static.equilibrium_volume_A3 == pytest.approx(15.9**3, rel=1e-5)
 
 
 @pytest.mark.slow
