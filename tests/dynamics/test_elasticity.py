@@ -12,17 +12,16 @@ from benchmarks.known_elasticity import (
     static_scan,
     strained,
 )
-from zifbench.dynamics import integrators
 
 
 def test_at_rest_it_is_what_it_is_on_paper(tmp_path) -> None:
     static = static_scan(tmp_path / "static")
     assert static.bulk_modulus_GPa == pytest.approx(at_rest_GPa()["K"], rel=1e-3)
-    assert static.equilibrium_volume_A3 == pytest.approx(15.9**3, rel=1e-6)
+    assert static.equilibrium_volume_A3 == pytest.approx(15.9**3, rel=1e-5)
 
 
 @pytest.mark.slow
-def test_both_routes_recover_what_strained_cells_say(tmp_path, monkeypatch) -> None:
+def test_both_routes_recover_what_strained_cells_say(tmp_path) -> None:
     curve = finite_strain(tmp_path / "finite", 0.5)
     oracle = strained(tmp_path / "strained", 0.5, curve.equilibrium_volume_A3)
     free = fluctuations(tmp_path / "free", 1.0)
@@ -32,9 +31,3 @@ def test_both_routes_recover_what_strained_cells_say(tmp_path, monkeypatch) -> N
     for name, value in oracle.items():
         assert value.agrees(free[name], errors=4.0), (name, str(value), str(free[name]))
         assert free[name].error < 0.15 * free[name].value
-
-    # ASE's own nine degrees of freedom of the cell: two thirds of everything.
-    monkeypatch.setattr(integrators, "_CELL_DEGREES", 9)
-    hot = fluctuations(tmp_path / "hot", 0.5)
-    assert 0.5 < hot["C44"].value / oracle["C44"].value < 0.85
-    assert not hot["K"].agrees(route_1)

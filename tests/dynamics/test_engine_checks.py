@@ -73,7 +73,7 @@ def test_a_transposed_cell_is_found(monkeypatch) -> None:
 
 @pytest.mark.slow
 def test_defects_of_the_ensembles_are_found(monkeypatch) -> None:
-    """ASE's own degrees of freedom: 3N for the atoms, nine for the cell; and a wrong sign."""
+    """ASE's own degrees of freedom: 3N for the atoms, nine for the cell; and a wrong factor."""
     with monkeypatch.context() as context:
         context.setattr(integrators, "_CELL_DEGREES", 9)
         assert failed("cell") == ["temperature of the cell"]
@@ -81,8 +81,8 @@ def test_defects_of_the_ensembles_are_found(monkeypatch) -> None:
         context.setattr("zifbench.dynamics.replica.set_target", _set_target_of_3n)
         names = failed("thermostat")
     assert {f"temperature of replica {k}" for k in range(1, 5)} <= set(names)
-    wrong = altered(lambda r: {"stress": -r["stress"]})
-    assert "volume under pressure" in failed("pressure", wrong)
+    twice = altered(lambda r: {"stress": 2.0 * r["stress"]})  # a factor in the force on the cell
+    assert "volume under pressure" in failed("pressure", twice)
 
 
 def _set_target_of_3n(integrator, kelvin: float) -> None:
