@@ -7,7 +7,7 @@ All runs go through `run_protocol` and the analysis room. Run from the repositor
 
     python -m benchmarks.known_elasticity DIRECTORY [--length 1.0] [--cell-degrees 9]
 
-`--cell-degrees 9` is what ASE 3.29 does by itself: the cell is half as hot again as it should be and
+`--cell-degrees 9` is what ASE 3.29 does by itself: the cell is half as hot again as the atoms, and
 C_ij come out too small, down to two thirds where the cell shares little of its heat with the atoms
 (a tenth too small here: K 1.06 ± 0.04 GPa of 1.19 ± 0.02).
 """

@@ -86,12 +86,12 @@ def test_steps_of_an_earlier_call_are_done_and_no_speed(tmp_path) -> None:
     assert before + sum(advanced) == total
 
 
-def test_only_some_of_an_unfinished_batch_are_not_enough(tmp_path) -> None:
+def test_only_some_of_an_unfinished_batch_are_not_enough(tmp_path, monkeypatch) -> None:
     out = tmp_path / "run"
+    monkeypatch.setattr(Record, "digest", "the same")
     Record(out, {})
     (out / "run.json").unlink()
-    Checkpoint(("copper", "copper-1"), {"copper": {}, "copper-1": {"x": np.zeros(1)}}).write(
-        out / "checkpoints" / "copper.npz"
-    )
+    states = {"copper": {}, "copper-1": {"x": np.zeros(1)}}
+    Checkpoint(("copper", "copper-1"), "the same", states).write(out / "checkpoints/copper.npz")
     with pytest.raises(ResultError, match=r"batch of copper holds copper-1 too; give as many"):
         go(ALL, out)
