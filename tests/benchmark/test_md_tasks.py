@@ -11,6 +11,7 @@ import pytest
 
 from zifbench.analysis.meters import MemorySource
 from zifbench.analysis.observation import Curve
+from zifbench.benchmark import evaluation
 from zifbench.benchmark.evaluation import Options, evaluate
 from zifbench.benchmark.md import starts as starts_module
 from zifbench.benchmark.md.distances import paired_distance, paired_error, unpaired_distance
@@ -19,8 +20,10 @@ from zifbench.benchmark.md.starts import stand_in_crystal, task_starts
 from zifbench.benchmark.md.structure import Reference, compare
 from zifbench.benchmark.result import Measurement, Result
 from zifbench.dataset.store import open_store, write_store
+from zifbench.dynamics import parity
 from zifbench.errors import DownloadError, ModelError, NotDefinedError
 from zifbench.frames import Frames
+from zifbench.potentials.card import Check
 from zifbench.reports.sources import StoredTrajectory
 
 _SPRINGS = '''
@@ -392,3 +395,17 @@ def test_the_interval_of_a_drift_covers_it() -> None:
         low, high = drift(time, 0.7 * time + noise).interval_95 or (np.inf, -np.inf)
         inside += low <= 0.7 <= high
     assert inside / 200 >= 0.9
+
+
+def test_what_the_engine_gets_wrong_is_not_scored(alone, springs, tmp_path, monkeypatch) -> None:
+    wrong = Check(name="eager float64", passed=False, deviation=3.0, tolerance=1.0, detail="")
+    monkeypatch.setattr(parity, "parity_checks", lambda *args, **options: [wrong])
+    options = dataclasses.replace(CHEAP, conformance=True, tasks=("static-strain",))
+    with pytest.raises(ModelError, match="the engine does not compute what the model says"):
+        evaluate(f"{springs}:good", ["zif4-own-test"], tmp_path / "out", options)
+    monkeypatch.setattr(evaluation, "default_tasks", lambda profile: ["static-strain"])
+    options = dataclasses.replace(options, tasks=None)
+    result = evaluate(f"{springs}:good", ["zif4-own-test"], tmp_path / "other", options)
+    assert result.tasks["static-strain"].measurements == []
+    assert "not run: the engine does not compute" in result.tasks["static-strain"].gaps[0]
+    assert "eager float64" in result.failed_checks

@@ -17,7 +17,8 @@ import dataclasses
 import hashlib
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ from zifbench.potentials.card import Check
 from zifbench.potentials.conformance import CHECKS, run_conformance
 from zifbench.potentials.core import Potential, check_applicable
 from zifbench.potentials.formats import model_name
-from zifbench.potentials.loading import load_potential
+from zifbench.potentials.loading import load_eager_float64, load_potential
 from zifbench.profiles import Profile
 from zifbench.progress import Progress, no_progress
 
@@ -165,7 +166,12 @@ def evaluate(
     with _claimed(out, request, options):
         if not (out / RESULT_FILE).is_file():
             try:
-                result = _run(potential, frames, out, request, progress, by_name=by_name)
+                exact = partial(
+                    load_eager_float64, model, device=request.device, trust=options.trust
+                )
+                result = _run(
+                    potential, frames, out, request, progress, by_name=by_name, exact=exact
+                )
             except ZifbenchError:
                 if not any(
                     (out / name).exists() for name in (_TASKS_FOLDER, DONE_FILE, _MD_FOLDER)
@@ -387,8 +393,10 @@ def _run(
     progress: Progress,
     *,
     by_name: bool,
+    exact: Callable[[], Potential | None],
 ) -> Result:
     checks = _checks(potential, frames[0], out, request, progress)
+    parity = _parity(potential, frames[0][0], out, request, exact)
     run = Run(
         potential=potential,
         data=frames,
@@ -399,6 +407,7 @@ def _run(
         seed=request.seed,
         progress=progress,
         by_name=by_name,
+        parity=tuple(parity),
     )
     tasks = {name: _task(name, run) for name in request.tasks}
     return Result(
@@ -406,7 +415,7 @@ def _run(
         data=_data_card(frames, request.data_digest),
         profile=request.profile.value,
         seed=request.seed,
-        conformance=checks,
+        conformance=[*checks, *parity],
         tasks=tasks,
         provenance=collect_provenance(potential.device),
     )
@@ -429,6 +438,26 @@ def _checks(
         checks = run_conformance(
             potential, frames, batch_atoms=request.batch_atoms, progress=lambda _: advance(1)
         )
+    write_text_atomically(file, _Checks(checks=checks).model_dump_json())
+    return checks
+
+
+def _parity(
+    potential: Potential,
+    frame: Frames,
+    out: Path,
+    request: Request,
+    exact: Callable[[], Potential | None],
+) -> list[Check]:
+    """What the engine of the simulated tasks gets from the model, beside the model in float64."""
+    if not request.conformance or not any(TASKS[name].simulated for name in request.tasks):
+        return []
+    file = out / _TASKS_FOLDER / "parity.json"
+    if file.is_file():
+        return parse_record(_Checks, file).checks
+    from zifbench.dynamics.parity import engine_path, parity_checks
+
+    checks = parity_checks(potential, engine_path("ase", potential), [frame], exact=exact())
     write_text_atomically(file, _Checks(checks=checks).model_dump_json())
     return checks
 

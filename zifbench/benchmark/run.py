@@ -13,6 +13,7 @@ from zifbench.progress import Progress
 
 if TYPE_CHECKING:
     from zifbench.frames import Frames
+    from zifbench.potentials.card import Check
     from zifbench.potentials.core import Potential
 
 
@@ -31,6 +32,7 @@ class Run:
         progress: For a person who waits.
         by_name: Whether the tasks were asked for by name: one that cannot run is an error then, and
             a gap in the result else.
+        parity: What the engine of simulations gets from the model, beside the model itself.
     """
 
     potential: Potential
@@ -42,6 +44,7 @@ class Run:
     seed: int
     progress: Progress
     by_name: bool = True
+    parity: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Task:
         needs_labels: Whether it compares with labels of the frames.
         default: Profiles in which it is run where nobody says which tasks to run.
         check: Raises where it cannot be run, before anything is computed or written.
+        simulated: Whether it moves atoms, so that parity is looked at first.
     """
 
     about: str
@@ -63,6 +67,7 @@ class Task:
     needs_labels: bool = False
     default: frozenset[Profile] = frozenset(Profile)
     check: Callable[[Potential, Profile], None] | None = None
+    simulated: bool = False
 
 
 _DOUBLED = ((1, 1, 1), (2, 1, 1), (2, 2, 1), (2, 2, 2))

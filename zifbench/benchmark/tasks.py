@@ -67,6 +67,7 @@ def _md(about: str, place: str, default: frozenset[Profile] = frozenset(Profile)
         run=run,
         default=default,
         check=lambda potential, profile: what().check(potential, profile),
+        simulated=True,
     )
 
 

@@ -8,6 +8,7 @@ from zifbench.benchmark.md.simulation import MD_FOLDER, MdTask, prepare, simulat
 from zifbench.benchmark.plots import png_of
 from zifbench.benchmark.result import Picture, TaskResult
 from zifbench.benchmark.run import Run
+from zifbench.dynamics.parity import refuse_failed
 from zifbench.errors import DownloadError, ModelError
 
 
@@ -16,10 +17,11 @@ def run_md_task(task: MdTask, run: Run) -> TaskResult:
 
     Raises:
         DownloadError: structures that cannot be had, of a task that was asked for by name.
-        ModelError: a model that cannot be run on them, likewise.
+        ModelError: a model that cannot be run on them, or that the engine gets wrong, likewise.
     """
     begun = time.perf_counter()
     try:
+        refuse_failed(run.parity)
         prepared = prepare(task, run)
     except (DownloadError, ModelError) as error:
         if run.by_name:
