@@ -68,6 +68,8 @@ class NotPublishedError(DownloadError):
 class OutOfMemoryError(ZifbenchError, MemoryError):
     """One frame at a time is still too much for the device."""
 
+    exit_code = 4
+
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """The error for a name that is not in a table, with the nearest names."""

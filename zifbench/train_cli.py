@@ -26,7 +26,6 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Short for --set epochs=N.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="GPUs (CPU: processes) of a node.")] = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Nodes; start the command on each.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read frames ahead.")] = 0,
     compiled: Annotated[
@@ -37,7 +36,8 @@ def train(
     """Train a candidate on a split; the same command continues where it was stopped.
 
     OUT/seed-N holds the packaged model, checkpoints, the learning curve and an accuracy report on
-    the test frames, which training never reads. Exit code 3: the training diverged.
+    the test frames, which training never reads. Exit code 3: the training failed
+    or diverged; 4: memory did not suffice.
     """
     from zifbench import console
     from zifbench.training.dummy import DUMMY
@@ -58,7 +58,7 @@ def train(
         split,
         out,
         range(first, first + seeds),
-        Machine(device, devices, nodes, threads, workers, compiled),
+        Machine(device, devices, threads, workers, compiled),
         progress=console.progress_bar,
         say=console.note,
     )

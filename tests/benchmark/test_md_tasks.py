@@ -215,7 +215,7 @@ def test_a_run_that_blows_up_is_a_result_and_its_stump_is_not_measured(
 ) -> None:
     options = dataclasses.replace(CHEAP, tasks=("crystal", "nve"))
     with alone.context() as context:
-        context.setenv("BREAK_AT", "450")
+        context.setenv("BREAK_AT", "350")
         result = evaluate(f"{springs}:exploding", ["zif4-own-test"], tmp_path / "out", options)
     for task in ("crystal", "nve"):
         numbers = found(result, task)

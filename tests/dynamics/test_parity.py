@@ -64,7 +64,8 @@ def test_an_engine_that_computes_the_model(potential, starts, with_exact) -> Non
     if not with_exact:
         assert checks[0].detail.startswith("the model has no eager form in float64; forces")
         assert not checks[0].required
-        assert [c.name for c in checks[1:3]] == ["forces = -dE/dx", "stress = dE/dstrain / V"]
+        names = ["engine = model", "forces = -dE/dx", "stress = dE/dstrain / V"]
+        assert [c.name for c in checks[1:4]] == names
 
 
 def scaled(path, **factors):
@@ -88,7 +89,8 @@ def test_wrong_numbers(potential, starts, with_exact, factors) -> None:
     if with_exact:
         assert found == ["engine = eager float64"]
     else:
-        assert found[0] in ("forces = -dE/dx", "stress = dE/dstrain / V")
+        assert found[0] == "engine = model"
+        assert found[1] in ("forces = -dE/dx", "stress = dE/dstrain / V")
 
 
 def test_input_that_is_read_as_if_it_lay_in_one_piece(potential, starts) -> None:
@@ -179,4 +181,4 @@ def test_a_run_is_refused_or_marked(tmp_path) -> None:
     assert not all(row["passed"] for row in record("bad"))
     go("right", "good")
     assert all(row["passed"] for row in record("good"))
-    assert len(record("good")) == 5
+    assert len(record("good")) == 6

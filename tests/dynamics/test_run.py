@@ -17,6 +17,7 @@ from ase.neighborlist import neighbor_list
 from zifbench.dataset.store import open_store
 from zifbench.dynamics import replica as replica_module
 from zifbench.dynamics import run as run_module
+from zifbench.dynamics import speedometer
 from zifbench.dynamics.integrators import Damping
 from zifbench.dynamics.plan import plan
 from zifbench.dynamics.protocol import Protocol, parse_protocol
@@ -462,3 +463,55 @@ def test_good_until_the_sample_before_the_first_bad_one(tmp_path, monkeypatch) -
     what = protocol({**NVT, "sample_fs": 10}, stop_on=["broken linker"])
     (outcome,) = go(what, tmp_path / "run")
     assert (outcome.ended, outcome.time_fs, outcome.last_good_fs) == ("broken linker", 90.0, 50.0)
+
+
+class Failing(Metal):
+    """Refuses one configuration for ever: every call with its atoms there fails."""
+
+    def __init__(self, at: int, error: type[Exception] = ModelError) -> None:
+        super().__init__()
+        self.calls, self.at, self.error = 0, at, error
+        self.refused: np.ndarray | None = None
+
+    def calculate(self, atoms=None, *args, **kwargs):
+        self.calls += 1
+        if self.calls == self.at:
+            self.refused = atoms.positions.copy()
+        if self.refused is not None and np.array_equal(self.refused, atoms.positions):
+            raise self.error("no energy for this")
+        super().calculate(atoms, *args, **kwargs)
+
+
+@pytest.mark.parametrize("error", [ModelError, RuntimeError])
+def test_a_model_that_fails_on_one_replica_leaves_the_others(tmp_path, monkeypatch, error) -> None:
+    """Also where a text with its energy is due just then."""
+    monkeypatch.setattr(speedometer, "_LOOK_S", 0.0)
+    what = protocol({**NVT, "sample_fs": 10})
+    outcomes = go(what, tmp_path / "run", Failing(20, error), replicas=2)
+    assert [o.ended for o in outcomes] == ["model", "completed"]
+    assert outcomes[0].reason == "no energy for this"
+
+
+def test_a_start_that_breaks_a_rule_is_no_result(tmp_path) -> None:
+    atoms = copper()
+    atoms.positions[1] = atoms.positions[0] + 0.3
+    with pytest.raises(DataError, match=r"before any step: Cu 0 and Cu 1 are 0\.52 Å apart"):
+        run_protocol(
+            protocol(NVT), Metal(), {"copper": atoms}, tmp_path / "run",
+            profile=Profile.QUICK, model=MODEL,
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_replicas_of_one_name_are_refused() -> None:
+    with pytest.raises(DataError, match="two replicas would be called 'glass-1'"):
+        cases(protocol(NVT), Profile.QUICK, ["glass", "glass-1"], seed=0, replicas=2)
+
+
+def test_a_minimum_is_not_judged_by_velocities_that_are_not_in_use(tmp_path) -> None:
+    """Drawn at twice 3000 K, 32 atoms are now and then beyond the limit of a runaway."""
+    down = {"name": "down", "ensemble": "minimise", "length_ps": {}, "keep": True}
+    hot = protocol(down, {**NVT, "temperature_K": 3000.0, "sample_fs": 100}, hot_K=5000.0)
+    for seed in range(6):
+        go(hot, tmp_path / str(seed), seed=seed)
+        assert "copper.down" in frames_of(tmp_path / str(seed))

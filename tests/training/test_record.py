@@ -22,7 +22,7 @@ from zifbench.training.subsets import check_disjoint
 def record_of(folder, make_frames, changes=TINY, **machine):
     store_path, split_path = tiny_store(folder, make_frames)
     split = load_split(split_path)
-    machine = {"device": "cpu", "devices": 1, "nodes": 1, "threads": 1} | machine
+    machine = {"device": "cpu", "devices": 1, "threads": 1} | machine
     with open_store(store_path) as store:
         recipe = load_recipe("nequip-small", changes)
         request = make_request(recipe, store, split, split_path, **machine)

@@ -396,7 +396,8 @@ def _run(
     exact: Callable[[], Potential | None],
 ) -> Result:
     checks = _checks(potential, frames[0], out, request, progress)
-    parity = _parity(potential, frames[0][0], out, request, exact)
+    periodic = next((part for part in frames if part.pbc.all()), frames[0])
+    parity = _parity(potential, periodic[0], out, request, exact)
     run = Run(
         potential=potential,
         data=frames,
@@ -415,7 +416,7 @@ def _run(
         data=_data_card(frames, request.data_digest),
         profile=request.profile.value,
         seed=request.seed,
-        conformance=[*checks, *parity],
+        conformance=[*checks, *(parity if checks else ())],  # alone, it proves no conformance
         tasks=tasks,
         provenance=collect_provenance(potential.device),
     )
@@ -450,14 +451,17 @@ def _parity(
     exact: Callable[[], Potential | None],
 ) -> list[Check]:
     """What the engine of the simulated tasks gets from the model, beside the model in float64."""
-    if not request.conformance or not any(TASKS[name].simulated for name in request.tasks):
+    if not any(TASKS[name].simulated for name in request.tasks):
         return []
     file = out / _TASKS_FOLDER / "parity.json"
     if file.is_file():
         return parse_record(_Checks, file).checks
+    from zifbench.dynamics.calculator import PotentialCalculator
+    from zifbench.dynamics.engines import make_engine
     from zifbench.dynamics.parity import engine_path, parity_checks
 
-    checks = parity_checks(potential, engine_path("ase", potential), [frame], exact=exact())
+    engine = make_engine("auto", PotentialCalculator(potential, stress=False)).name
+    checks = parity_checks(potential, engine_path(engine, potential), [frame], exact=exact())
     write_text_atomically(file, _Checks(checks=checks).model_dump_json())
     return checks
 

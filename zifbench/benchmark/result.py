@@ -223,7 +223,7 @@ QUANTITIES: dict[str, str] = {
 }
 
 # What a measurement over everything may still be restricted to: it says what was simulated.
-_WHOLE = ("system", "protocol", "method", "pair", "at", "composition")
+_WHOLE = ("system", "start", "protocol", "method", "pair", "at", "composition")
 
 
 def is_headline(measurement: Measurement) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
+from zifbench.errors import ModelError
 from zifbench.frames import Frames
 from zifbench.potentials.core import Potential, compute
 
@@ -38,6 +39,8 @@ class PotentialCalculator(Calculator):  # type: ignore[misc]
         """See ASE; everything is computed at once, whatever was asked for."""
         super().calculate(atoms, properties, system_changes)
         system = self.atoms
+        if not (np.isfinite(system.positions).all() and np.isfinite(system.cell.array).all()):
+            raise ModelError("positions or cell vectors are not finite")
         frame = Frames(
             numbers=system.numbers,
             masses=system.get_masses(),

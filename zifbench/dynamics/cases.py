@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from zifbench.dynamics.plan import Segment, first_temperature_K, plan
 from zifbench.dynamics.protocol import Protocol
 from zifbench.dynamics.rules import RULES
-from zifbench.errors import unknown_name
+from zifbench.errors import DataError, unknown_name
 from zifbench.profiles import Profile
 
 
@@ -57,6 +57,10 @@ def cases(
                 first_temperature_K(segments)
                 name = f"{name}-{k}" if k else name
                 found.append(Case(name, start, segments, (seed, _number(name))))
+    names = [case.name for case in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"two replicas would be called {twice[0]!r}; rename one of the structures")
     return found
 
 

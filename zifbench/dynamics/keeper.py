@@ -76,7 +76,9 @@ class Keeper:
     def _look(self, segment: Segment, number: int) -> None:
         """Hold the rules against a sample, and keep it as that frame of its stage."""
         frame = self._replica.frame()
-        sample = Sample(frame, self._replica.temperature_K, self._target_K)
+        at_rest = segment.ensemble is Ensemble.MINIMISE  # velocities are drawn, but not in use
+        kelvin = 0.0 if at_rest else self._replica.temperature_K
+        sample = Sample(frame, kelvin, self._target_K)
         for name in self._protocol.stop_on:
             reason = RULES[name](sample, self._memory)
             if reason is not None:

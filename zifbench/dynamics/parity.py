@@ -184,7 +184,17 @@ def _against_exact(
         required=False,
         detail=f"{gap}; forces and stress are held against differences of the energy instead",
     )
-    return [named, *run_conformance(_PathPotential(potential, path), frames[-1], only=DERIVATIVES)]
+    usual = [
+        same(
+            "engine = model", row, compute(potential, frame), found[row], f"of {len(frames)} frames"
+        )
+        for row, frame in enumerate(frames)
+    ]
+    return [
+        named,
+        _worst(usual),
+        *run_conformance(_PathPotential(potential, path), frames[-1], only=DERIVATIVES),
+    ]
 
 
 class _PathPotential:

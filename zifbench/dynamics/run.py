@@ -20,7 +20,7 @@ from zifbench.dataset.store import StoreWriter
 from zifbench.dynamics.cases import Case, cases
 from zifbench.dynamics.checkpoint import Checkpoint, read_checkpoint
 from zifbench.dynamics.engines import make_engine
-from zifbench.dynamics.engines.interface import Engine
+from zifbench.dynamics.engines.interface import Engine, Moving
 from zifbench.dynamics.integrators import Damping
 from zifbench.dynamics.keeper import Keeper
 from zifbench.dynamics.protocol import Protocol
@@ -108,7 +108,9 @@ def _check_start(protocol: Protocol, name: str, atoms: Atoms) -> None:
             f"{atoms.cell.volume:g} Å³; wanted a periodic cell of at least two atoms"
         )
     for rule in protocol.stop_on:
-        RULES[rule](Sample(Frames.from_ase(atoms, source=name), 0.0, 0.0), {})
+        reason = RULES[rule](Sample(Frames.from_ase(atoms, source=name), 0.0, 0.0), {})
+        if reason is not None:
+            raise DataError(f"{name}, before any step: {reason}; mend the structure")
 
 
 def _unfinished(out: Path, record: Record) -> dict[str, Checkpoint]:
@@ -216,7 +218,7 @@ class _BatchRun:
             speed.count(
                 sum(replica.total_step for replica in replicas) - before,
                 sum(replica.time_fs for replica in replicas) - time_before,
-                [replica for replica in replicas if not replica.done] or replicas,
+                self._well(),
             )
             for number in ended:
                 self._end(number, now - begun)
@@ -226,6 +228,11 @@ class _BatchRun:
             for number in ended:
                 self._record.add(self._outcomes[self._keepers[number].case.name])
         self._path.unlink(missing_ok=True)
+
+    def _well(self) -> list[Moving]:
+        """Replicas that go on; one that broke may have no energy to show."""
+        moving = [n for n in self._moving if not self._keepers[n].ended]
+        return [self._batch.replicas[number] for number in moving]
 
     def _end(self, number: int, wall_s: float) -> None:
         keeper = self._keepers[number]

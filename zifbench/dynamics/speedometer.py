@@ -34,12 +34,12 @@ class Speedometer:
         Args:
             n_steps: Of all replicas together.
             time_fs: Simulated time, of all together.
-            replicas: Those that moved.
+            replicas: Those that go on.
         """
         self._time_fs += time_fs
         self._waiting += n_steps
         now = time.monotonic()
-        if now - self._looked < _LOOK_S:
+        if not replicas or now - self._looked < _LOOK_S:
             return
         self._looked = now
         self._advance(self._waiting, self._text(now, replicas))

@@ -74,6 +74,7 @@ COLUMNS: dict[str, Column] = {
         subset={"system": "crystal", "protocol": "stability"},
         if_any=True,
     ),
+    "profile": Column("profile", when_narrow=False),
     "device": Column("device", when_narrow=False),
     "conforms": Column("conforms"),
 }
@@ -115,6 +116,7 @@ def cell(entry: Entry, column: str, *, intervals: bool = True) -> str:
     texts = {
         "model": entry.name,
         "architecture": entry.model.architecture or "–",
+        "profile": entry.profile,
         "device": f"{_device(entry)}",
     }
     return texts[column]

@@ -23,7 +23,6 @@ def expand(
     stress: bool,
     workers: int = 0,
     devices: int = 1,
-    nodes: int = 1,
     tensorboard: bool = False,
 ) -> dict[str, Any]:
     """The whole configuration of one training, plain values only.
@@ -38,7 +37,6 @@ def expand(
         stress: Whether the frames have stresses.
         workers: Processes that read frames; 0 reads in the training process.
         devices: GPUs (or processes, on a CPU) on each node.
-        nodes: Nodes.
         tensorboard: Whether to write event files too.
     """
     return {
@@ -55,7 +53,7 @@ def expand(
             "val_dataloader": {"batch_size": recipe.batch_frames, "num_workers": workers},
             **_statistics(recipe),
         },
-        "trainer": _trainer(recipe, out, device, devices, nodes, tensorboard),
+        "trainer": _trainer(recipe, out, device, devices, tensorboard),
         "training_module": {
             "_target_": "nequip.train.EMALightningModule",
             "ema_decay": recipe.ema_decay,
@@ -252,9 +250,10 @@ def _each_epoch(scheduler: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trainer(
-    recipe: Recipe, out: Path, device: str, devices: int, nodes: int, tensorboard: bool
+    recipe: Recipe, out: Path, device: str, devices: int, tensorboard: bool
 ) -> dict[str, Any]:
     stop = recipe.stop
+    kind, _, number = device.partition(":")
     recorder = {
         "_target_": "zifbench.training.recorder.Recorder",
         "directory": str(out),
@@ -271,9 +270,8 @@ def _trainer(
     }
     trainer = {
         "_target_": "lightning.Trainer",
-        "accelerator": device,
-        "devices": devices,
-        "num_nodes": nodes,
+        "accelerator": kind,
+        "devices": [int(number)] if number else devices,
         "max_epochs": recipe.epochs,
         "num_sanity_val_steps": 0,
         "enable_checkpointing": True,
@@ -283,6 +281,6 @@ def _trainer(
         "logger": logger if tensorboard else False,
         "callbacks": [recorder],
     }
-    if devices * nodes > 1:
+    if devices > 1:
         trainer["strategy"] = {"_target_": "nequip.train.SimpleDDPStrategy"}
     return trainer

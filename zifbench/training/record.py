@@ -40,7 +40,6 @@ class Request(Record):
         split_digest: sha256 of its manifest.
         device: "cpu" or "cuda".
         devices: Processes on each node.
-        nodes: Nodes.
         threads: CPU threads; None leaves that to torch.
         packages: Versions.
     """
@@ -54,7 +53,6 @@ class Request(Record):
     split_digest: str
     device: str
     devices: int
-    nodes: int
     threads: int | None
     packages: dict[str, str]
 
@@ -118,7 +116,6 @@ def make_request(
     *,
     device: str,
     devices: int,
-    nodes: int,
     threads: int | None,
 ) -> Request:
     """The identity of a training."""
@@ -135,7 +132,6 @@ def make_request(
         split_digest=hashlib.sha256(split_file.read_bytes()).hexdigest(),
         device=device,
         devices=devices,
-        nodes=nodes,
         threads=threads,
         packages=installed_versions(),
     )

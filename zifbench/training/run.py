@@ -69,7 +69,6 @@ class Machine:
     Attributes:
         device: "auto", "cpu" or "cuda".
         devices: GPUs (or processes, on a CPU) on each node.
-        nodes: Nodes; start the command on each of them, as Lightning describes.
         threads: CPU threads of torch; None leaves that to the environment.
         workers: Processes that read frames ahead.
         compile: Whether to compile the models too.
@@ -77,7 +76,6 @@ class Machine:
 
     device: str = "auto"
     devices: int = 1
-    nodes: int = 1
     threads: int | None = None
     workers: int = 0
     compile: bool = False
@@ -127,7 +125,6 @@ def train(
             split_file,
             device=device,
             devices=machine.devices,
-            nodes=machine.nodes,
             threads=machine.threads,
         )
     new = make_record(request, split, dict(check_disjoint(data, split)))
@@ -217,7 +214,6 @@ class _Job:
             stress=self.stress,
             workers=self.machine.workers,
             devices=self.machine.devices,
-            nodes=self.machine.nodes,
             tensorboard=_has_tensorboard(),
         )
         write_text_atomically(directory / CONFIG_FILE, as_yaml(config))

@@ -48,4 +48,5 @@ def _quoted(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    words = sys.argv[1:]  # Lightning starts further processes with the words that hydra was given
+    main(Path(words[words.index("-cp") + 1] if "-cp" in words else words[0]))

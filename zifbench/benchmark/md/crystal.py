@@ -32,6 +32,7 @@ def score_crystal(simulation: Simulation, run: Run) -> Score:
         state="crystal",
         paired=True,
         thermal=False,  # one frame of one moment
+        model="AIMD" if is_published else "bundled DFT frame",
     )
     sources = [simulation.source(replica, _STAGE) for replica in completed]
     found = compare(sources, reference, temperature_K=kelvin, seed=run.seed, system="crystal")

@@ -137,9 +137,12 @@ def scatter_between(
         if value is None or value.scatter is None or value.n_of != "files" or value.n < _MIN_RUNS:
             continue
         other = None if reference is None else value_of(reference, one)
+        # The reference has one frame of each, which holds what a frame differs from its mean, too.
+        within = np.mean([row.values.var() for row in found.found[one.observable].series[one.key]])
+        scatter = float(np.sqrt(value.scatter**2 + within))
         freedom = value.n - 1
         low, high = (
-            float(value.scatter * np.sqrt(freedom / scipy.stats.chi2.ppf(q, freedom)))
+            float(scatter * np.sqrt(freedom / scipy.stats.chi2.ppf(q, freedom)))
             for q in (0.975, 0.025)
         )
         beside = []
@@ -149,13 +152,14 @@ def scatter_between(
         kept.append(
             Measurement(
                 quantity=one.quantity,
-                value=value.scatter,
+                value=scatter,
                 unit=value.unit,
                 subset={"system": system},
                 interval_95=(low, high),
                 n=value.n,
                 n_of="runs",
                 beside=beside,
+                note="as of one frame of each run",
             )
         )
     return kept

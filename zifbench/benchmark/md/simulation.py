@@ -13,6 +13,7 @@ from zifbench.benchmark.run import Run
 from zifbench.dataset.assets.registry import load_registry
 from zifbench.dataset.store import Store, open_store
 from zifbench.dynamics.calculator import PotentialCalculator
+from zifbench.dynamics.engines import make_engine
 from zifbench.dynamics.protocol import Ensemble, Protocol, Stage, load_protocol
 from zifbench.dynamics.run import STORE, Case, Outcome, cases, run_protocol
 from zifbench.errors import ModelError
@@ -80,7 +81,8 @@ class MdTask:
             ModelError: a model that does not know their elements.
         """
         protocol = load_protocol(self.protocol)
-        _check_model(potential, task_starts(self.start_names(profile), protocol.supercell))
+        frames = _check_model(potential, task_starts(self.start_names(profile), protocol.supercell))
+        _check_stress(protocol, potential, frames[0])
 
 
 def _check_model(potential: Potential, starts: Starts) -> list[Frames]:
@@ -215,10 +217,16 @@ def prepare(task: MdTask, run: Run) -> Prepared:
     directory = run.directory / MD_FOLDER
     starts = task_starts(task.start_names(run.profile), protocol.supercell, directory)
     frames = _check_model(run.potential, starts)
-    has_stress = compute(run.potential, frames[0]).stress is not None
+    has_stress = _check_stress(protocol, run.potential, frames[0])
+    return Prepared(protocol, starts, PotentialCalculator(run.potential, stress=has_stress))
+
+
+def _check_stress(protocol: Protocol, potential: Potential, frame: Frames) -> bool:
+    """Whether the model gives a stress; refused where the protocol needs one and it does not."""
+    has_stress = compute(potential, frame).stress is not None
     if not has_stress and any(_needs_stress(stage) for stage in protocol.stages):
         raise ModelError(f"the model gives no stress, which protocol {protocol.name} needs")
-    return Prepared(protocol, starts, PotentialCalculator(run.potential, stress=has_stress))
+    return has_stress
 
 
 def _needs_stress(stage: Stage) -> bool:
@@ -234,6 +242,8 @@ def simulate(task: MdTask, prepared: Prepared, run: Run) -> Simulation:
         prepared.calculator,
         starts.atoms,
         out,
+        engine=make_engine("auto", prepared.calculator),
+        parity=run.parity,
         profile=run.profile,
         model={"model": card.name, "model_sha256": card.sha256},
         seed=run.seed,

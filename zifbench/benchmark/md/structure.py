@@ -100,6 +100,7 @@ class Reference:
         paired: Whether each run began from the structure at the same place.
         thermal: Whether they stand for the reference at the same temperature; a distance from
             others is for information only.
+        model: What they were made with.
     """
 
     sources: tuple[FrameSource, ...]
@@ -107,6 +108,7 @@ class Reference:
     state: str
     paired: bool
     thermal: bool
+    model: str = "AIMD"
 
 
 def compare(
@@ -256,7 +258,7 @@ def _beside(
         own = Published(
             value=value.value,
             error=value.scatter,
-            model="AIMD",
+            model=reference.model,
             method="same estimator",
             source=reference.about,
             note="± is the standard deviation between them" if value.scatter is not None else None,

@@ -63,6 +63,10 @@ def refuse_without_stress(protocol: protocols.Protocol) -> None:
             )
 
 
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
 class AseBatch:
     """One replica.
 
@@ -84,9 +88,9 @@ class AseBatch:
         """See `Batch.advance`."""
         try:
             self._replica.advance()
-        except ModelError as error:
+        except (ModelError, RuntimeError) as error:  # the latter: of torch, or of a neighbour list
             self._check_model()
-            return {0: (MODEL, str(error))}
+            return {0: (MODEL, _one_line(error))}
         except np.linalg.LinAlgError:  # ASE's barostat, of a stress that is not finite
             return {0: (NOT_A_NUMBER, NOT_FINITE)}
         return {} if self._replica.is_finite else {0: (NOT_A_NUMBER, NOT_FINITE)}
@@ -95,7 +99,13 @@ class AseBatch:
         """Whether the model still works where it once did."""
         probe = self._start.copy()
         probe.calc = self._start.calc
-        probe.get_potential_energy()
+        try:
+            probe.get_potential_energy()
+        except RuntimeError as error:
+            raise ModelError(
+                f"the model fails where it once worked ({_one_line(error)}); the same command goes "
+                "on from the last checkpoint"
+            ) from error
 
     def state(self) -> dict[str, Any]:
         """Nothing but its replica's."""
