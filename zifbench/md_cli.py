@@ -259,8 +259,9 @@ def forecast(
 ) -> None:
     """Say what protocols will cost here with a model: hours, memory, disk, from a few steps.
 
-    Replicas are counted one after the other. Larger cells are scaled with their atoms; frames on
-    disk are counted before compression.
+    Replicas are counted one after the other, which is more time and less memory than batches on a
+    GPU take. Larger cells are scaled with their atoms; frames on disk are counted before
+    compression.
     """
     from zifbench import console
     from zifbench.dynamics.forecast import choose, parse_hours

@@ -92,6 +92,8 @@ def probe(calculator: Calculator, start: Atoms, *, device: str = "cpu") -> StepC
     n = WARM_UP_STEPS + PROBE_STEPS
     segment = Segment("probe", Ensemble.NVT, n, 0.5, (300.0, 300.0), None, 0.0, None)
     replica = Replica(atoms, (segment,), Damping(100.0, 1000.0), (0, 0))
+    if device.startswith("cuda") and "torch" in sys.modules:
+        sys.modules["torch"].cuda.reset_peak_memory_stats(device)
     before = psutil.Process().memory_info().rss
     seconds, most = [], before
     for _ in range(n):

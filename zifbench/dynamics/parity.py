@@ -59,11 +59,12 @@ def torchsim_path(potential: Any) -> ModelPath:
         import torch_sim
 
         from zifbench.dynamics.engines.torch_model import PotentialModel
+        from zifbench.dynamics.engines.torchsim import default_batch_atoms
 
         systems = [_as_it_lies(frame) for frame in frames]
         device = torch.device(potential.device)
         state = torch_sim.io.atoms_to_state(systems, device=device, dtype=torch.float64)
-        model = PotentialModel(potential, most_atoms=sum(map(len, systems)))
+        model = PotentialModel(potential, most_atoms=default_batch_atoms(potential.device))
         model.systems = range(len(systems))
         found = {key: value.detach().cpu().numpy() for key, value in model(state).items()}
         stress = found.get("stress")

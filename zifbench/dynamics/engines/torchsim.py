@@ -17,6 +17,11 @@ _ON_CPU_ATOMS = 512  # more at once is no faster on a few cores
 _ON_GPU_ATOMS = 32_768  # halved where the memory is too small for it
 
 
+def default_batch_atoms(device: str) -> int:
+    """Most atoms that move together on such a device."""
+    return _ON_GPU_ATOMS if device.startswith("cuda") else _ON_CPU_ATOMS
+
+
 class TorchSimEngine:
     """Batches of replicas on the model's device.
 
@@ -32,8 +37,7 @@ class TorchSimEngine:
         self, potential: Evaluates, *, stress: bool, batch_atoms: int | None = None
     ) -> None:
         self._potential, self._stress = potential, stress
-        on_gpu = potential.device.startswith("cuda")
-        self._batch_atoms = batch_atoms or (_ON_GPU_ATOMS if on_gpu else _ON_CPU_ATOMS)
+        self._batch_atoms = batch_atoms or default_batch_atoms(potential.device)
 
     def check(self, protocol: protocols.Protocol) -> None:
         """See `Engine.check`."""
