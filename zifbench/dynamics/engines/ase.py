@@ -89,6 +89,8 @@ class AseBatch:
         try:
             self._replica.advance()
         except (ModelError, RuntimeError) as error:  # the latter: of torch, or of a neighbour list
+            if not self._replica.is_finite:
+                return {0: (NOT_A_NUMBER, NOT_FINITE)}
             self._check_model()
             return {0: (MODEL, _one_line(error))}
         except np.linalg.LinAlgError:  # ASE's barostat, of a stress that is not finite
