@@ -85,7 +85,7 @@ def test_tasks_and_doctor_as_json():
     tasks = json.loads(run("tasks", "--json").stdout)
     assert tasks["speed"]["lengths"]["paper"] == "300 calls after 6 for warm-up"
     assert tasks["glass"]["lengths"] == {
-        "quick": "0.3 ps", "standard": "10 × 25 ps", "paper": "10 × 100 ps",
+        "quick": "0.2 ps", "standard": "10 × 25 ps", "paper": "10 × 100 ps",
     }  # fmt: skip
     assert tasks["melt-quench"]["lengths"]["paper"] == "10 × 390 ps and more"
     doctor = json.loads(run("doctor", "--json").stdout)

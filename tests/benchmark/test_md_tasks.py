@@ -246,7 +246,7 @@ def test_longer_tasks_say_what_a_quick_run_can_say(alone, springs, tmp_path) -> 
     options = dataclasses.replace(CHEAP, tasks=tasks, by_name=False)
     result = evaluate(f"{springs}:good", ["zif4-own-test"], tmp_path / "out", options)
     made = found(result, "melt-quench")
-    assert made["coordination", ""].value == 4.0
+    assert made["coordination", ""].value == pytest.approx(4.0, abs=0.2)
     assert [b.value for b in made["coordination", ""].beside] == [3.93]
     assert "rdf_w1" not in {quantity for quantity, _ in made}
     gaps = " ".join(result.tasks["melt-quench"].gaps)

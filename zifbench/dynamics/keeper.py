@@ -18,6 +18,8 @@ from zifbench.dynamics.rules import RULES, SUSPICION, Sample
 from zifbench.errors import ResultError
 from zifbench.frames import Frames, concatenate
 
+# No thermostat cools at once: a target that falls is followed within such a time.
+_COOLING_FS = 500.0
 _CHECK_EVERY = 100  # steps between two looks at the rules where no frames are kept
 _LEFT = "minimum of "  # prefix of what minimisations left, in the same memory
 _MEMORY = "rule "  # prefix of what rules remember, in a checkpoint
@@ -58,7 +60,9 @@ class Keeper:
             return
         replica, segment = self._replica, self._replica.segment
         if segment.temperature_K is not None:
-            self._target_K = segment.target_K(replica.step)
+            target = segment.target_K(replica.step)
+            share = min(1.0, segment.time_step_fs / _COOLING_FS)
+            self._target_K = max(target, self._target_K + (target - self._target_K) * share)
         at_end = replica.at_end_of_segment
         if segment.ensemble is Ensemble.MINIMISE:
             due, number = at_end, 0
