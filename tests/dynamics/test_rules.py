@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from zifbench.dynamics.rules import RULES, Sample
+from zifbench.dynamics.rules import RULES, Sample, followed_K
 from zifbench.frames import Frames
 
 
@@ -67,3 +67,13 @@ def test_a_linker_is_broken_only_if_it_stays_so(zif4) -> None:
     assert found[:3] == [None] * 3
     assert found[3] is not None
     assert "of 32 imidazolates are broken" in found[3]
+
+
+def test_a_falling_target_is_followed_with_time_and_a_rising_one_at_once() -> None:
+    assert followed_K(300.0, 1500.0, 0.5) == 1500.0
+    assert followed_K(1500.0, 300.0, 0.0) == 1500.0
+    assert followed_K(1500.0, 300.0, 500.0) == pytest.approx(300.0 + 1200.0 / np.e)
+    kelvin = 1500.0
+    for _ in range(1000):  # step by step as in one go
+        kelvin = followed_K(kelvin, 300.0, 0.5)
+    assert kelvin == pytest.approx(followed_K(1500.0, 300.0, 500.0))

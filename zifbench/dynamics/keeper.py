@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,11 @@ from zifbench.dynamics.cases import Case
 from zifbench.dynamics.engines.interface import Failure, Moving
 from zifbench.dynamics.plan import Segment, first_temperature_K
 from zifbench.dynamics.protocol import Ensemble, Protocol
-from zifbench.dynamics.record import Outcome
-from zifbench.dynamics.rules import RULES, SUSPICION, Sample
+from zifbench.dynamics.record import Outcome, stage_attributes
+from zifbench.dynamics.rules import RULES, SUSPICION, Sample, followed_K
 from zifbench.errors import ResultError
 from zifbench.frames import Frames, concatenate
 
-# No thermostat cools at once: a target that falls is followed within such a time.
-_COOLING_FS = 500.0
 _CHECK_EVERY = 100  # steps between two looks at the rules where no frames are kept
 _LEFT = "minimum of "  # prefix of what minimisations left, in the same memory
 _MEMORY = "rule "  # prefix of what rules remember, in a checkpoint
@@ -61,8 +58,7 @@ class Keeper:
         replica, segment = self._replica, self._replica.segment
         if segment.temperature_K is not None:
             target = segment.target_K(replica.step)
-            share = min(1.0, segment.time_step_fs / _COOLING_FS)
-            self._target_K = max(target, self._target_K + (target - self._target_K) * share)
+            self._target_K = followed_K(self._target_K, target, segment.time_step_fs)
         at_end = replica.at_end_of_segment
         if segment.ensemble is Ensemble.MINIMISE:
             due, number = at_end, 0
@@ -134,20 +130,9 @@ class Keeper:
     def _trajectory(self, segment: Segment, like: Frames) -> TrajectoryWriter:
         name = f"{self.case.name}.{segment.name}"
         if name not in self._trajectories:
-            attributes = self._attributes(segment)
+            attributes = stage_attributes(segment, self.case.name)
             self._trajectories[name] = self._writer.trajectory(name, like, attributes=attributes)
         return self._trajectories[name]
-
-    def _attributes(self, segment: Segment) -> Mapping[str, Any]:
-        known: dict[str, Any] = {
-            "ensemble": segment.ensemble.value,
-            "stage": segment.name,
-            "replica": self.case.name,
-            "time_step_fs": segment.time_step_fs,
-        }
-        if segment.temperature_K is not None and len(set(segment.temperature_K)) == 1:
-            known["temperature_K"] = segment.temperature_K[0]
-        return known
 
     def outcome(self, wall_s: float) -> Outcome:
         """How it ended."""

@@ -15,6 +15,7 @@ from ase import Atoms
 
 from zifbench import __version__
 from zifbench.dynamics.cases import Case
+from zifbench.dynamics.plan import Segment
 from zifbench.dynamics.protocol import Protocol
 from zifbench.errors import ResultError
 from zifbench.files import write_text_atomically
@@ -72,6 +73,19 @@ def identity(
 def _digest(atoms: Atoms) -> str:
     masses = hashlib.sha256(atoms.get_masses().tobytes()).hexdigest()
     return f"{Frames.from_ase(atoms).digest()[:32]} masses {masses[:16]}"
+
+
+def stage_attributes(segment: Segment, replica: str) -> dict[str, Any]:
+    """What the trajectory of a stage says about itself."""
+    known: dict[str, Any] = {
+        "ensemble": segment.ensemble.value,
+        "stage": segment.name,
+        "replica": replica,
+        "time_step_fs": segment.time_step_fs,
+    }
+    if segment.temperature_K is not None and len(set(segment.temperature_K)) == 1:
+        known["temperature_K"] = segment.temperature_K[0]
+    return known
 
 
 class Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ SHORTEST_CONTACT_A = 0.6
 FARTHEST_A = 250.0
 # Above that, a thermostat no longer holds the temperature: twice the target and 200 K more.
 _RUNAWAY_FACTOR, _RUNAWAY_K = 2.0, 200.0
+# No thermostat cools at once: a target that falls is followed within such a time.
+_COOLING_FS = 500.0
 # A bond that is long for one sample only may have been a vibration; what a rule remembers of it.
 SUSPICION = "broken_for"
 _PERSISTENT_SAMPLES = 4
@@ -35,6 +38,18 @@ class Sample:
     frame: Frames
     temperature_K: float
     target_K: float
+
+
+def followed_K(before_K: float, target_K: float, elapsed_fs: float) -> float:
+    """What a thermostat can have come to: a rising target at once, a falling one with time.
+
+    Args:
+        before_K: What it was.
+        target_K: The target now.
+        elapsed_fs: Time since then.
+    """
+    left = (before_K - target_K) * math.exp(-elapsed_fs / _COOLING_FS)
+    return target_K + max(0.0, left)
 
 
 NOT_FINITE = "NaN or infinite positions, velocities, cell or energy"

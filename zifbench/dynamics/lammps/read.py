@@ -20,8 +20,9 @@ from zifbench.dynamics.lammps.output import StageOutput, kinetic_eV
 from zifbench.dynamics.lammps.record import DeckRecord, ReplicaRecord, read_deck
 from zifbench.dynamics.lammps.script import StageFiles, stage_files
 from zifbench.dynamics.plan import Segment, first_temperature_K
-from zifbench.dynamics.record import RUN_FILE, RUN_SCHEMA, STORE, Outcome
-from zifbench.dynamics.rules import RULES, Sample
+from zifbench.dynamics.protocol import Ensemble
+from zifbench.dynamics.record import RUN_FILE, RUN_SCHEMA, STORE, Outcome, stage_attributes
+from zifbench.dynamics.rules import RULES, Sample, followed_K
 from zifbench.errors import DataError
 from zifbench.files import write_text_atomically, written_whole
 from zifbench.frames import Frames, concatenate
@@ -159,7 +160,7 @@ class _Reader:
                 broken = self._broken(frame, segment, frame_step(frame) - step)
                 if broken is not None:
                     break
-                trajectory.append(frame, self._about(segment))
+                trajectory.append(frame, stage_attributes(segment, self._replica.name))
         except LostAtomsError as error:
             broken = _LOST_ATOM, str(error), time_fs + error.step * segment.time_step_fs
         if n_frames := trajectory.finish():
@@ -175,9 +176,12 @@ class _Reader:
         """The rule that a frame breaks, with the reason and its time."""
         time_fs = float(np.asarray(frame.time_fs)[0])
         if segment.temperature_K is not None:
-            self._target_K = segment.target_K(step)
+            elapsed_fs = time_fs - self._last_good_fs
+            self._target_K = followed_K(self._target_K, segment.target_K(step), elapsed_fs)
         n_free = 3 * (frame.n_atoms - 1)
         kelvin = 2.0 * kinetic_eV(frame) / (n_free * BOLTZMANN_EV_PER_K)
+        if segment.ensemble is Ensemble.MINIMISE:  # velocities are drawn, but not in use
+            kelvin = 0.0
         sample = Sample(frame, kelvin, self._target_K)
         for name in dict.fromkeys((_NOT_A_NUMBER, *self._deck.stop_on)):
             reason = RULES[name](sample, self._memory)
@@ -185,17 +189,6 @@ class _Reader:
                 return name, reason, time_fs
         self._last_good_fs = time_fs
         return None
-
-    def _about(self, segment: Segment) -> dict[str, Any]:
-        known: dict[str, Any] = {
-            "ensemble": segment.ensemble.value,
-            "stage": segment.name,
-            "replica": self._replica.name,
-            "time_step_fs": segment.time_step_fs,
-        }
-        if segment.temperature_K is not None and len(set(segment.temperature_K)) == 1:
-            known["temperature_K"] = segment.temperature_K[0]
-        return known
 
 
 class _Trajectory:
