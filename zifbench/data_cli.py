@@ -213,9 +213,18 @@ def split(
         typer.Option(help="Training frames (flat-histogram: bins, of which some may be empty)."),
     ] = None,
     test: Annotated[int | None, typer.Option(help="Test frames.")] = None,
+    test_of: Annotated[
+        Path | None,
+        typer.Option(
+            help="random, flat-histogram: take the test frames of this split, draw from the rest."
+        ),
+    ] = None,
     validation: Annotated[
         int | None,
         typer.Option(help="Validation frames. [default: all that is left, as in the paper]"),
+    ] = None,
+    validation_of: Annotated[
+        Path | None, typer.Option(help="The same for validation frames.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random draws.")] = 0,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("split.json"),
@@ -266,7 +275,7 @@ def split(
     """Choose training, validation and test frames; the file names the version of the store."""
     from zifbench import console
     from zifbench.dataset.splits.by_time import parse_fractions
-    from zifbench.dataset.splits.generators import make_split, write_split
+    from zifbench.dataset.splits.generators import load_split, make_split, write_split
     from zifbench.dataset.store import open_store
 
     with open_store(store) as opened:
@@ -276,6 +285,11 @@ def split(
             seed=seed,
             name=name,
             trajectories=trajectory or (),
+            taken_from={
+                subset: load_split(file)
+                for subset, file in {"test": test_of, "validation": validation_of}.items()
+                if file is not None
+            },
             train=train,
             test=test,
             validation=validation,

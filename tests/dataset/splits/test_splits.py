@@ -182,3 +182,38 @@ def test_an_unknown_subset(store):
     split = make_split(store, "random", train=5, test=5, validation=0)
     with pytest.raises(UnknownNameError, match="unknown subset 'validation'"):
         split.ids("validation")
+
+
+@pytest.mark.parametrize("generator", ["random", "flat-histogram"])
+def test_frames_of_another_split_are_taken_and_never_drawn(store, generator):
+    first = make_split(store, "random", train=30, test=20, validation=15, seed=1)
+    both = {"test": first, "validation": first}
+    second = make_split(store, generator, train=80, seed=9, taken_from=both)
+    for subset in ("test", "validation"):
+        assert second.ids(subset) == first.ids(subset)
+    held = {*first.ids("test"), *first.ids("validation")}
+    assert not held & set(second.ids("train"))
+    if generator == "random":  # all that is left can be asked for, and no more
+        assert second.count("train") == 80
+        left = store.n_frames - len(held)
+        everything = make_split(store, generator, train=left, taken_from=both)
+        assert everything.count("train") == left
+        with pytest.raises(DataError, match=f"{left} are left"):
+            make_split(store, generator, train=left + 1, taken_from=both)
+    assert second.parameters["test_of"] == first.name
+    assert not [note for note in second.notes if "without an energy" in note]
+    alone = make_split(store, generator, train=80, seed=9, taken_from={"test": first})
+    assert alone.ids("test") == first.ids("test")
+    drawn = {*alone.ids("train"), *alone.ids("validation")}
+    assert len(drawn) == store.n_frames - first.count("test")
+
+
+def test_frames_of_another_split_that_cannot_be_taken(store, tmp_path, make_frames):
+    first = make_split(store, "random", train=30, test=20)
+    with pytest.raises(DataError, match="contradict"):
+        make_split(store, "random", train=3, test=2, taken_from={"test": first})
+    with pytest.raises(DataError, match="goes with random and flat-histogram"):
+        make_split(store, "blocked", block=5.0, embargo=1.0, taken_from={"test": first})
+    other = write_store(tmp_path / "other.zarr", {"a": (series(make_frames, 60, seed=8), ABOUT)})
+    with open_store(other) as opened, pytest.raises(DataError, match="belongs to version"):
+        make_split(opened, "random", train=3, taken_from={"test": first})

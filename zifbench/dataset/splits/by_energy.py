@@ -116,7 +116,8 @@ def flat_histogram(pool: Pool, parameters: FlatHistogram, keys: RandomKeys) -> D
             drawn.append(left[chosen])
             lefts[k] = np.delete(left, chosen)
         subsets[name] = np.sort(np.concatenate(drawn))
-        notes.append(_yield(name, count, len(subsets[name])))
+        if count:
+            notes.append(_yield(name, count, len(subsets[name])))
     return Drawn({name: ids for name, ids in subsets.items() if len(ids)}, tuple(notes))
 
 

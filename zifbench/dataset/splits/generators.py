@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import PurePath
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from zifbench import __version__
 from zifbench.dataset.splits.by_energy import FlatHistogram, Random, flat_histogram, random_split
@@ -23,6 +26,7 @@ from zifbench.dataset.splits.manifest import Split, StoreName, load_split, write
 from zifbench.dataset.splits.pool import Pool, pool_of
 from zifbench.dataset.splits.subsets import SUBSETS, Drawn
 from zifbench.errors import DataError, unknown_name
+from zifbench.frames import IntArray
 
 if TYPE_CHECKING:
     from zifbench.dataset.store import Store
@@ -38,17 +42,23 @@ class Generator:
         about: What it does, in a line.
         parameters: Frozen dataclass of what it can be asked.
         draw: From pool, parameters and keys to subsets.
+        draws_counts: Whether each subset is just so many frames, so that those of another split
+            may take its place.
     """
 
     about: str
     parameters: type[Any]
     draw: Callable[[Pool, Any, RandomKeys], Drawn]
+    draws_counts: bool = False
 
 
 GENERATORS: dict[str, Generator] = {
-    "random": Generator("frames at random, as in the paper", Random, random_split),
+    "random": Generator("frames at random, as in the paper", Random, random_split, True),
     "flat-histogram": Generator(
-        "one frame from each bin of the energy, as in the paper", FlatHistogram, flat_histogram
+        "one frame from each bin of the energy, as in the paper",
+        FlatHistogram,
+        flat_histogram,
+        True,
     ),
     "blocked": Generator("blocks of time with an embargo between subsets", Blocked, blocked),
     "leave-state-out": Generator(
@@ -65,6 +75,7 @@ def make_split(
     seed: int = 0,
     name: str | None = None,
     trajectories: Sequence[str] = (),
+    taken_from: Mapping[str, Split] = MappingProxyType({}),
     **parameters: Any,
 ) -> Split:
     """Split the frames of a store.
@@ -75,6 +86,9 @@ def make_split(
         seed: Of its random draws.
         name: What to call the split; by default generator and seed.
         trajectories: Names or patterns of the trajectories to draw from; none means all.
+        taken_from: "test", "validation" -> another split of this version of the store, whose
+            frames of that name are taken and kept out of all draws: models that were trained on
+            either are then tested on the same.
         parameters: Of the generator; None means not given.
 
     Raises:
@@ -85,11 +99,14 @@ def make_split(
     if generator not in GENERATORS:
         raise unknown_name("generator", generator, GENERATORS)
     line = GENERATORS[generator]
-    values = _parameters(generator, line.parameters, parameters)
+    taken = _taken(store, generator, parameters, taken_from)
+    values = _parameters(generator, line.parameters, parameters | dict.fromkeys(taken, 0))
     labels = [values.label] if isinstance(values, ByLabel) else []
-    pool = pool_of(store, names=trajectories, labels=labels)
+    pool = pool_of(store, names=trajectories, labels=labels, held_out=_united(taken.values()))
     drawn = line.draw(pool, values, RandomKeys(seed))
-    chosen = {"trajectories": list(trajectories)} if trajectories else {}
+    chosen: dict[str, Any] = {"trajectories": list(trajectories)} if trajectories else {}
+    chosen |= {f"{subset}_of": split.name for subset, split in taken_from.items()}
+    by_subset = {name: pool.by_trajectory(ids) for name, ids in drawn.subsets.items()} | taken
     return Split(
         name=name or f"{generator}-{seed}",
         generator=generator,
@@ -98,7 +115,7 @@ def make_split(
         store=StoreName(
             name=PurePath(store.location).name, version=store.version, n_frames=store.n_frames
         ),
-        subsets={s: pool.by_trajectory(drawn.subsets[s]) for s in SUBSETS if s in drawn.subsets},
+        subsets={name: by_subset[name] for name in SUBSETS if name in by_subset},
         notes=(*_left_out(pool), *drawn.notes),
         provenance={
             "zifbench": __version__,
@@ -107,6 +124,34 @@ def make_split(
             "random": KEYS,
         },
     )
+
+
+def _taken(
+    store: Store,
+    generator: str,
+    parameters: Mapping[str, Any],
+    taken_from: Mapping[str, Split],
+) -> dict[str, dict[str, IntArray]]:
+    """The frames that come from other splits: subset -> trajectory -> frames."""
+    for subset, other in taken_from.items():
+        if not GENERATORS[generator].draws_counts:
+            able = " and ".join(name for name, line in GENERATORS.items() if line.draws_counts)
+            raise DataError(
+                f"{generator} chooses {subset} frames itself; --{subset}-of goes with {able}"
+            )
+        if parameters.get(subset) is not None:
+            raise DataError(f"--{subset} and --{subset}-of contradict each other; give one of them")
+        other.check(store)
+    return {subset: dict(other.rows(subset)) for subset, other in taken_from.items()}
+
+
+def _united(subsets: Iterable[Mapping[str, IntArray]]) -> dict[str, IntArray]:
+    """Trajectory -> frames of all subsets together."""
+    found: dict[str, list[IntArray]] = {}
+    for trajectories in subsets:
+        for name, frames in trajectories.items():
+            found.setdefault(name, []).append(frames)
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def _parameters(generator: str, kind: type[Any], given: dict[str, Any]) -> Any:
@@ -134,5 +179,5 @@ def _option(name: str) -> str:
 
 
 def _left_out(pool: Pool) -> list[str]:
-    n = int(pool.starts[-1]) - len(pool.usable)
+    n = pool.n_without_energy
     return [f"{n} frames without an energy are in no subset"] if n else []

@@ -10,15 +10,20 @@ import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from zifbench.errors import DataError, unknown_name
 from zifbench.frames import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from zifbench.dataset.store import Store, Trajectory
+
+
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +37,7 @@ class PoolTrajectory:
         formula: Hill formula.
         attributes: Those of the store: temperature_K, state, level_of_theory, …
         labels: Text that differs from frame to frame: key -> T strings; only what was asked for.
+        held_out: Frames that may not be drawn, as they are kept for another purpose.
     """
 
     name: str
@@ -40,9 +46,17 @@ class PoolTrajectory:
     formula: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    held_out: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.energy)
+
+    @cached_property
+    def usable(self) -> BoolArray:
+        """Frames that may be drawn, shape (T,): without an energy no frame can be learnt from."""
+        usable: BoolArray = np.isfinite(self.energy)
+        usable[self.held_out] = False
+        return usable
 
     @property
     def group(self) -> str:
@@ -74,12 +88,21 @@ class Pool:
 
     @cached_property
     def usable(self) -> IntArray:
-        """Numbers of the frames that have an energy: no other one can be trained on or tested."""
-        return np.flatnonzero(np.isfinite(self.energy))
+        """Numbers of the frames that may be drawn."""
+        return np.flatnonzero(self._is_usable)
+
+    @cached_property
+    def n_without_energy(self) -> int:
+        """Frames that have no energy."""
+        return int(np.isnan(self.energy).sum())
+
+    @cached_property
+    def _is_usable(self) -> BoolArray:
+        return np.concatenate([trajectory.usable for trajectory in self.trajectories])
 
     def only_usable(self, ids: IntArray) -> IntArray:
-        """Those of `ids` that have an energy."""
-        return ids[np.isfinite(self.energy[ids])]
+        """Those of `ids` that may be drawn."""
+        return ids[self._is_usable[ids]]
 
     def numbers_of(self, trajectory: int) -> IntArray:
         """Numbers of all frames of a trajectory."""
@@ -104,13 +127,20 @@ def attribute_of(attributes: Mapping[str, Any], key: str) -> Any:
     return info.get(key) if isinstance(info, Mapping) else None
 
 
-def pool_of(store: Store, *, names: Sequence[str] = (), labels: Sequence[str] = ()) -> Pool:
+def pool_of(
+    store: Store,
+    *,
+    names: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    held_out: Mapping[str, IntArray] = MappingProxyType({}),
+) -> Pool:
     """The frames of a store, or of some of its trajectories.
 
     Args:
         store: An open store.
         names: Names or patterns (`liquid*`) of the trajectories wanted; none means all.
         labels: Labels of the frames that are wanted.
+        held_out: Trajectory -> frames that may not be drawn.
 
     Raises:
         UnknownNameError: a name that no trajectory has.
@@ -122,9 +152,12 @@ def pool_of(store: Store, *, names: Sequence[str] = (), labels: Sequence[str] = 
             raise unknown_name("trajectory", name, chosen)
     if names:
         chosen = [known for known in chosen if any(_matches(known, name) for name in names)]
-    pool = Pool(tuple(_pooled(store.trajectories[name], labels) for name in chosen))
+    pool = Pool(
+        tuple(_pooled(store.trajectories[name], labels, held_out.get(name)) for name in chosen)
+    )
     if not pool.trajectories or not len(pool.usable):
-        raise DataError(f"{store.location}: no frame has an energy, so there is nothing to split")
+        left = "all frames with an energy are held out" if held_out else "no frame has an energy"
+        raise DataError(f"{store.location}: {left}, so there is nothing to split")
     return pool
 
 
@@ -132,7 +165,9 @@ def _matches(known: str, name: str) -> bool:
     return known == name or fnmatch.fnmatchcase(known, name)
 
 
-def _pooled(trajectory: Trajectory, labels: Sequence[str]) -> PoolTrajectory:
+def _pooled(
+    trajectory: Trajectory, labels: Sequence[str], held_out: IntArray | None
+) -> PoolTrajectory:
     n = len(trajectory)
     known = "energy" in trajectory.fields
     wanted = [key for key in labels if key in trajectory.labels]
@@ -143,6 +178,7 @@ def _pooled(trajectory: Trajectory, labels: Sequence[str]) -> PoolTrajectory:
         formula=_formula(trajectory.numbers),
         attributes=trajectory.attributes,
         labels=_labels(trajectory, wanted) if wanted else {},
+        held_out=np.zeros(0, dtype=np.int64) if held_out is None else held_out,
     )
 
 
