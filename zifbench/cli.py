@@ -17,7 +17,7 @@ import typer
 from zifbench.data_cli import data
 from zifbench.errors import ZifbenchError
 from zifbench.md_cli import md
-from zifbench.train_cli import recipes, train
+from zifbench.train_cli import recipes, sweep, train
 
 app = typer.Typer(
     name="zifbench",
@@ -33,6 +33,7 @@ app.add_typer(leaderboard, name="leaderboard")
 app.add_typer(data, name="data")
 app.add_typer(md, name="md")
 app.command()(train)
+app.command()(sweep)
 app.command()(recipes)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]

@@ -1,4 +1,4 @@
-"""`zifbench train`: a few lines over the training room."""
+"""`zifbench train`, `sweep` and `recipes`: a few lines over the training room."""
 
 from __future__ import annotations
 
@@ -69,13 +69,84 @@ def train(
     console.out.print(f"models: {out}/seed-*/model.nequip.zip, curves: {out / 'curves.png'}")
 
 
+def sweep(
+    grid: Annotated[
+        str, typer.Argument(help="Name of a sweep (see `zifbench recipes`), or a .yaml file.")
+    ],
+    data: Annotated[str, typer.Option(help="The store.")],
+    out: Annotated[Path, typer.Option(help="Directory of the sweep.")],
+    split: Annotated[
+        list[Path] | None,
+        typer.Option(help="Train on this split, in place of those of the sweep. Repeat."),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Train CANDIDATE/SPLIT/SEED or a pattern of it only, and make no tables: a job of "
+            "a cluster. Repeat."
+        ),
+    ] = None,
+    names: Annotated[
+        bool, typer.Option("--list", help="Print the names of all trainings, and train none.")
+    ] = False,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change an entry of every recipe: key=value. Repeat."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="GPUs (CPU: processes) of a node.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read frames ahead.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Train recipes on splits with several seeds, and compare them in tables and pictures.
+
+    The same command continues where it was stopped. Models of several processes or jobs (--only)
+    come together when it is given without --only. Exit code 3: a training failed; the others are
+    done.
+    """
+    from zifbench import console
+    from zifbench.errors import TrainingError
+    from zifbench.training.run import Machine
+    from zifbench.training.sweep.figures import draw_sweep
+    from zifbench.training.sweep.grid import load_grid
+    from zifbench.training.sweep.run import make_plan, run_cells
+    from zifbench.training.sweep.table import collect, headings, lines, write_tables
+
+    plan = make_plan(*load_grid(grid), data, out, split_files=split or (), changes=change or ())
+    cells = plan.picked(only or ())
+    if names:
+        for cell in cells:
+            typer.echo(cell.name)
+        return
+    machine = Machine(device, devices, threads, workers)
+    failed = run_cells(plan, cells, machine, progress=console.progress_bar, say=console.note)
+    if not only:
+        found = collect(plan, failed)
+        write_tables(found, out)
+        pictures = draw_sweep(plan, found)
+        if as_json:
+            typer.echo(found.model_dump_json(indent=1))
+        else:
+            title = f"{found.name} on {found.store}: mean ± standard deviation over the seeds"
+            console.show_rows(title, headings(found), lines(found))
+            for remark in found.notes:
+                console.say("yellow", "note", remark)
+            written = ", ".join(path.name for path in pictures)
+            console.out.print(f"sweep: {out} (table.md, table.csv, {written})", soft_wrap=True)
+    if failed:
+        name, reason = next(iter(failed.items()))
+        raise TrainingError(f"{len(failed)} of {len(cells)} trainings failed, {name}: {reason}")
+
+
 def recipes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the recipes for `zifbench train`."""
+    """List the recipes for `zifbench train`, and the sweeps over them."""
     import json
 
     from zifbench import console
     from zifbench.training.dummy import DUMMY
     from zifbench.training.recipe import load_recipe, recipe_names
+    from zifbench.training.sweep.grid import grid_names, load_grid
 
     found = [load_recipe(name) for name in recipe_names()]
     if as_json:
@@ -84,3 +155,5 @@ def recipes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     rows = [[r.name, r.about, r.split] for r in found]
     rows.append([DUMMY, "no network: the mean energy of the training frames, no forces", "any"])
     console.show_rows("", ["recipe", "what it trains", "meant for"], rows)
+    grids = [load_grid(name)[0] for name in grid_names()]
+    console.show_rows("", ["sweep", "what it compares"], [[g.name, g.about] for g in grids])

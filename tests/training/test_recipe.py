@@ -8,11 +8,11 @@ import yaml
 from zifbench.errors import DataError, UnknownNameError
 from zifbench.training.recipe import (
     RECIPE_FOLDER,
-    as_yaml,
     load_recipe,
     parse_recipe,
     recipe_names,
 )
+from zifbench.training.strict import as_yaml
 
 
 def entries(name="nequip-small"):

@@ -11,25 +11,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from zifbench.errors import DataError, MissingDependencyError, unknown_name
+from zifbench.errors import DataError, unknown_name
+from zifbench.training.strict import (
+    Count,
+    CountOrNone,
+    NotNegative,
+    Positive,
+    Strict,
+    read_yaml,
+    validated,
+    yaml_module,
+)
 
 RECIPE_FOLDER = Path(__file__).with_name("recipes")
 RECIPE_SCHEMA = 1
 _SUFFIXES = (".yaml", ".yml")
 
-Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-CountOrNone = Annotated[int, Field(ge=0)]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class NequipModel(_Strict):
+class NequipModel(Strict):
     """A NequIP model.
 
     Attributes:
@@ -65,7 +66,7 @@ class NequipModel(_Strict):
     pair_potential: Literal["none", "zbl"] = "none"
 
 
-class AllegroModel(_Strict):
+class AllegroModel(Strict):
     """An Allegro model.
 
     Attributes:
@@ -107,7 +108,7 @@ class AllegroModel(_Strict):
     pair_potential: Literal["none", "zbl"] = "none"
 
 
-class HdnnpModel(_Strict):
+class HdnnpModel(Strict):
     """A high-dimensional neural network potential; see `zifbench.potentials.hdnnp`.
 
     Attributes:
@@ -133,7 +134,7 @@ class HdnnpModel(_Strict):
 AnyModel = Annotated[NequipModel | AllegroModel | HdnnpModel, Field(discriminator="kind")]
 
 
-class Schedule(_Strict):
+class Schedule(Strict):
     """How the learning rate goes down.
 
     Attributes:
@@ -150,7 +151,7 @@ class Schedule(_Strict):
     final: NotNegative = 0.0
 
 
-class Stop(_Strict):
+class Stop(Strict):
     """When to stop before the last epoch.
 
     Attributes:
@@ -164,7 +165,7 @@ class Stop(_Strict):
     hours: Positive | None = None
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """What is trained, and how.
 
     Attributes:
@@ -251,7 +252,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         if name not in recipe_names():
             raise unknown_name("recipe", name, recipe_names())
         path = RECIPE_FOLDER / f"{name}.yaml"
-    table = _read(path)
+    table = read_yaml(path, "recipe")
     for override in overrides:
         _override(table, override)
     return parse_recipe({"name": path.stem, **table}, where=path.name)
@@ -267,51 +268,15 @@ def parse_recipe(table: Mapping[str, Any], *, where: str) -> Recipe:
         raise DataError(
             f"{where}: schema {table.get('schema')!r}, wanted {RECIPE_SCHEMA}; is it a recipe?"
         )
-    try:
-        return Recipe.model_validate(table)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        if first["type"] == "extra_forbidden":
-            section, known = _section(first["loc"][:-1])
-            raise unknown_name(f"key in {section}{where}", str(first["loc"][-1]), known) from error
-        place = ".".join(str(part) for part in first["loc"] if part not in _KINDS)
-        reason = first["msg"].removeprefix("Value error, ")
-        got = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r}"
-        raise DataError(f"{where}: {place + ': ' if place else ''}{reason}{got}") from error
+    return validated(Recipe, table, where=where, sections=_SECTIONS, tags=tuple(_KINDS))
 
 
-_KINDS: Mapping[str, type[_Strict]] = {
+_KINDS: Mapping[str, type[Strict]] = {
     "nequip": NequipModel,
     "allegro": AllegroModel,
     "hdnnp": HdnnpModel,
 }
-_SECTIONS: Mapping[str, type[_Strict]] = {"schedule": Schedule, "stop": Stop, **_KINDS}
-
-
-def as_yaml(entries: Mapping[str, Any]) -> str:
-    """Entries as a YAML file, in their order."""
-    return str(_yaml().safe_dump(dict(entries), sort_keys=False, allow_unicode=True))
-
-
-def _section(place: tuple[int | str, ...]) -> tuple[str, list[str]]:
-    """Words for the section at this place, and the keys that it has."""
-    if not place:
-        return "", ["schema", *(name for name in Recipe.model_fields if name != "schema_version")]
-    return f"{place[0]} of ", list(_SECTIONS[str(place[-1])].model_fields)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    yaml = _yaml()
-    try:
-        table = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path.name} is no recipe: {reason}") from error
-    if not isinstance(table, dict) or not all(isinstance(key, str) for key in table):
-        raise DataError(
-            f"{path.name} is no recipe: it holds {type(table).__name__}, wanted keys and values"
-        )
-    return table
+_SECTIONS: Mapping[str, type[Strict]] = {"schedule": Schedule, "stop": Stop, **_KINDS}
 
 
 def _override(table: dict[str, Any], override: str) -> None:
@@ -319,7 +284,7 @@ def _override(table: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
         raise DataError(f"--set {override}: wanted key=value or section.key=value")
-    yaml = _yaml()
+    yaml = yaml_module()
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -330,13 +295,3 @@ def _override(table: dict[str, Any], override: str) -> None:
         if not isinstance(table, dict):
             raise DataError(f"--set {override}: {section} is a value, not a section")
     table[last] = value
-
-
-def _yaml() -> Any:
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingDependencyError(
-            "PyYAML is not installed, which recipes need; pip install 'zifbench[nequip]'"
-        ) from error
-    return yaml

@@ -43,7 +43,7 @@ from zifbench.training.paths import (
     RECORD_FILE,
 )
 from zifbench.training.process import locked, run_tool, run_training
-from zifbench.training.recipe import Recipe, as_yaml
+from zifbench.training.recipe import Recipe
 from zifbench.training.record import (
     LOCK_FILE,
     Trained,
@@ -54,6 +54,7 @@ from zifbench.training.record import (
     open_record,
     write_record,
 )
+from zifbench.training.strict import as_yaml
 from zifbench.training.subsets import TEST_SUBSET, check_disjoint
 
 _SAY_S = 30.0  # between two lines about errors
@@ -81,6 +82,19 @@ class Machine:
     compile: bool = False
 
 
+@dataclass(frozen=True)
+class Report:
+    """What is said of a finished model, on the test frames.
+
+    Attributes:
+        tasks: Tasks of `zifbench evaluate`.
+        conformance: Whether it is checked first.
+    """
+
+    tasks: tuple[str, ...] = ("accuracy",)
+    conformance: bool = False
+
+
 def train(
     recipe: Recipe,
     data: str,
@@ -89,6 +103,7 @@ def train(
     seeds: Sequence[int],
     machine: Machine,
     *,
+    report: Report = Report(),
     progress: Progress = no_progress,
     say: Say = lambda sentence: None,
 ) -> TrainingRecord:
@@ -101,6 +116,7 @@ def train(
         out: Directory of the training.
         seeds: One training for each.
         machine: Where and how.
+        report: What is said of the models.
         progress: Shows a person how far it is.
         say: Takes a sentence about the errors now and then.
 
@@ -131,7 +147,7 @@ def train(
     with locked(out / LOCK_FILE) as lock:
         record = open_record(out, new)
         write_text_atomically(out / RECIPE_FILE, as_yaml(recipe.dump()))
-        job = _Job(recipe, data, split, split_file, out, machine, device, stress, lock)
+        job = _Job(recipe, data, split, split_file, out, machine, report, device, stress, lock)
         for seed in seeds:
             trained = job.run(seed, progress, say)
             record = record.with_trained(trained, collect_provenance(device))
@@ -142,7 +158,12 @@ def train(
 
 
 def train_dummy(
-    data: str, split_file: Path, out: Path, *, progress: Progress = no_progress
+    data: str,
+    split_file: Path,
+    out: Path,
+    *,
+    report: Report = Report(),
+    progress: Progress = no_progress,
 ) -> Result:
     """Fit the dummy to the training frames, and score it on the test frames.
 
@@ -156,7 +177,8 @@ def train_dummy(
     if (out / RECORD_FILE).exists():
         raise ResultError(f"{out} holds the training of a recipe; give another --out")
     model = fit_dummy(data, split_file, out)
-    return _accuracy(model, data, split_file, out / EVALUATION_FOLDER, "cpu", None, progress)
+    folder = out / EVALUATION_FOLDER
+    return _evaluate(model, data, split_file, folder, "cpu", None, report, progress)
 
 
 def seed_folder(out: Path, seed: int) -> Path:
@@ -174,6 +196,7 @@ class _Job:
     split_file: Path
     out: Path
     machine: Machine
+    report: Report
     device: str
     stress: bool
     lock: int
@@ -253,13 +276,14 @@ class _Job:
         self, model: Path, directory: Path, progress: Progress
     ) -> dict[str, tuple[float, str]]:
         """Mean absolute errors on the test frames; the report lies in the directory."""
-        result = _accuracy(
+        result = _evaluate(
             model,
             self.data,
             self.split_file,
             directory,
             self.device,
             self.machine.threads,
+            self.report,
             progress,
         )
         return {
@@ -269,21 +293,22 @@ class _Job:
         }
 
 
-def _accuracy(
+def _evaluate(
     model: Path,
     data: str,
     split_file: Path,
     out: Path,
     device: str,
     threads: int | None,
+    report: Report,
     progress: Progress,
 ) -> Result:
-    """The accuracy report of a model that was made here."""
+    """The report on a model that was made here."""
     options = Options(
-        tasks=("accuracy",),
+        tasks=report.tasks,
         device=device,
         threads=threads,
-        conformance=False,
+        conformance=report.conformance,
         trust=True,  # it was made here, just now
         resume=(out / RUN_FILE).is_file(),
         split=split_file,

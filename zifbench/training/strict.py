@@ -1,0 +1,108 @@
+"""Small YAML files that people write: read, and refused in one sentence where they are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zifbench.errors import DataError, MissingDependencyError, unknown_name
+
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
+
+
+class Strict(BaseModel):
+    """Unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+AnyStrict = TypeVar("AnyStrict", bound=Strict)
+
+
+def read_yaml(path: Path, kind: str) -> dict[str, Any]:
+    """The keys and values of a file.
+
+    Args:
+        path: The file.
+        kind: What it should be, for messages.
+
+    Raises:
+        DataError: not there, or not YAML with keys and values.
+    """
+    yaml = yaml_module()
+    if not path.is_file():
+        raise DataError(f"{path} is no file; give the name of a {kind}, or a .yaml file")
+    try:
+        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path.name} is no {kind}: {reason}") from error
+    if not isinstance(table, dict) or not all(isinstance(key, str) for key in table):
+        raise DataError(
+            f"{path.name} is no {kind}: it holds {type(table).__name__}, wanted keys and values"
+        )
+    return table
+
+
+def validated(
+    kind: type[AnyStrict],
+    table: Mapping[str, Any],
+    *,
+    where: str,
+    sections: Mapping[str, type[Strict]],
+    tags: tuple[str, ...] = (),
+) -> AnyStrict:
+    """The entries of a file, checked.
+
+    Args:
+        kind: What they make.
+        table: The entries.
+        where: What to call the file in messages.
+        sections: Key of a section, or tag of one of several kinds -> what it holds.
+        tags: Kinds of a section that pydantic names in places, and people do not.
+
+    Raises:
+        UnknownNameError: a key that there is not, with the nearest ones.
+        DataError: the first thing that is wrong.
+    """
+    try:
+        return kind.model_validate(table)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = [str(part) for part in first["loc"]]
+        if first["type"] == "extra_forbidden":
+            of = next((sections[part] for part in reversed(place[:-1]) if part in sections), kind)
+            known = ["schema" if key == "schema_version" else key for key in of.model_fields]
+            within = ".".join(part for part in place[:-1] if part not in tags)
+            section = f"{within} of " if within else ""
+            raise unknown_name(f"key in {section}{where}", place[-1], known) from error
+        shown = ".".join(part for part in place if part not in tags)
+        reason = first["msg"].removeprefix("Value error, ")
+        got = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r}"
+        raise DataError(f"{where}: {shown + ': ' if shown else ''}{reason}{got}") from error
+
+
+def as_yaml(entries: Mapping[str, Any]) -> str:
+    """Entries as a YAML file, in their order."""
+    return str(yaml_module().safe_dump(dict(entries), sort_keys=False, allow_unicode=True))
+
+
+def yaml_module() -> Any:
+    """PyYAML.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingDependencyError(
+            "PyYAML is not installed, which recipes need; pip install 'zifbench[nequip]'"
+        ) from error
+    return yaml

@@ -1,0 +1,226 @@
+"""Pictures of a sweep: accuracy against speed, learning curves, and what the sampling does.
+
+The last two are the panels of Fig. 3 of Castel et al. (Digital Discovery 2024, 3, 355).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zifbench.benchmark.plots import new_figure
+from zifbench.dataset.splits.manifest import load_split
+from zifbench.dataset.splits.pool import Pool, pool_of
+from zifbench.dataset.store import open_store
+from zifbench.frames import FloatArray
+from zifbench.training.curve import Row
+from zifbench.training.sweep.run import Plan
+from zifbench.training.sweep.table import QUANTITIES, Sweep, SweepRow, curves_of
+from zifbench.units import MEV_PER_EV
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ACCURACY_PICTURE = "accuracy.png"
+CURVES_PICTURE = "learning-curves.png"
+SAMPLING_PICTURE = "sampling.png"
+
+_COLOURS = ("#1f5fa8", "#c8553d", "#2f8f5b", "#8a5fb0", "#c99a1c", "#3aa6a6", "#7a4a2b", "#555555")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_STYLES = ("-", "--", ":", "-.")
+_BINS = 30
+_WITH_SIZE = "-"  # between generator and number of frames in the name of a split
+
+_CURVES = {
+    "energy, validation RMSE (meV/atom)": "validation_per_atom_energy_rmse",
+    "forces, validation RMSE (meV/Å)": "validation_forces_rmse",
+}
+
+
+def draw_sweep(plan: Plan, sweep: Sweep) -> list[Path]:
+    """Draw what there is to draw.
+
+    Returns:
+        The pictures.
+    """
+    drawn = {
+        ACCURACY_PICTURE: _accuracy(sweep),
+        CURVES_PICTURE: _learning_curves(curves_of(plan)),
+        SAMPLING_PICTURE: _sampling(plan, sweep),
+    }
+    paths = []
+    for name, figure in drawn.items():
+        path = plan.out / name
+        if figure is None:
+            path.unlink(missing_ok=True)
+            continue
+        temporary = path.with_name(f".{name}.tmp")
+        figure.savefig(temporary, dpi=150, format="png")
+        temporary.replace(path)
+        paths.append(path)
+    return paths
+
+
+def _accuracy(sweep: Sweep) -> Figure | None:
+    """Force error against the time of a call: small seeds, a large mean with its spread."""
+    rows = [row for row in sweep.rows if row.values("force_mae") and row.values("time_per_call")]
+    if not rows:
+        return None
+    figure = new_figure(6.4, 4.4)
+    axes = figure.add_subplot()
+    colour, marker = _looks(row.candidate for row in rows), _looks(row.split for row in rows)
+    for row in rows:
+        speed, error = row.values("time_per_call"), row.values("force_mae")
+        look = _COLOURS[colour[row.candidate] % len(_COLOURS)]
+        sign = _MARKERS[marker[row.split] % len(_MARKERS)]
+        axes.scatter(speed, error, s=12, alpha=0.5, linewidths=0, color=look, marker=sign)
+        axes.errorbar(
+            np.mean(speed),
+            np.mean(error),
+            xerr=row.spread("time_per_call"),
+            yerr=row.spread("force_mae"),
+            linestyle="",
+            markersize=7,
+            capsize=2,
+            color=look,
+            marker=sign,
+            label=row.candidate if len(marker) == 1 else f"{row.candidate}, {row.split}",
+        )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel(f"{QUANTITIES['time_per_call']} ({sweep.units['time_per_call']}/call)")
+    axes.set_ylabel(f"force error on the test frames, MAE ({sweep.units['force_mae']})")
+    axes.legend(fontsize=7, frameon=False)
+    axes.set_title("mean and standard deviation over the seeds", fontsize=9)
+    return figure
+
+
+def _learning_curves(curves: Mapping[tuple[str, str], Sequence[Sequence[Row]]]) -> Figure | None:
+    """Validation errors against epochs: the mean of the seeds, and the band between them."""
+    if not curves:
+        return None
+    figure = new_figure(10.0, 4.2)
+    panels: list[Axes] = list(figure.subplots(1, len(_CURVES)))
+    colour, style = _looks(c for c, _ in curves), _looks(s for _, s in curves)
+    for axes, (label, column) in zip(panels, _CURVES.items(), strict=True):
+        for (candidate, split), seeds in curves.items():
+            known = [rows for rows in seeds if column in rows[0]]
+            n = min((len(rows) for rows in known), default=0)
+            if not n:
+                continue
+            errors = MEV_PER_EV * np.array([[row[column] for row in rows[:n]] for rows in known])
+            epochs = np.arange(1, n + 1)
+            look = _COLOURS[colour[candidate] % len(_COLOURS)]
+            axes.plot(
+                epochs,
+                errors.mean(axis=0),
+                _STYLES[style[split] % len(_STYLES)],
+                color=look,
+                linewidth=1.3,
+                label=candidate if len(style) == 1 else f"{candidate}, {split}",
+            )
+            axes.fill_between(
+                epochs, errors.min(axis=0), errors.max(axis=0), color=look, alpha=0.15, linewidth=0
+            )
+        axes.set_yscale("log")
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+    panels[0].legend(fontsize=7, frameon=False)
+    figure.suptitle("mean of the seeds, and the band between the lowest and the highest",
+                    fontsize=9)  # fmt: skip
+    return figure
+
+
+def _sampling(plan: Plan, sweep: Sweep) -> Figure | None:
+    """Energies of the training frames of each split, and errors against their number."""
+    if len(plan.splits) < 2:
+        return None
+    figure = new_figure(13.0, 4.0)
+    first, *others = figure.subplots(1, 3)
+    with open_store(plan.data) as store:
+        _draw_energies(first, pool_of(store), plan)
+    for axes, quantity in zip(others, ("energy_mae", "force_mae"), strict=True):
+        _draw_sizes(axes, sweep, quantity)
+    return figure
+
+
+def _draw_energies(axes: Axes, pool: Pool, plan: Plan) -> None:
+    energies = _above_lowest(pool)
+    edges = np.histogram_bin_edges(energies[np.isfinite(energies)], bins=_BINS).tolist()
+    axes.hist(energies, edges, density=True, color="#cccccc", label="all frames")
+    for k, (name, file) in enumerate(plan.splits.items()):
+        rows = load_split(file).rows("train")
+        drawn = np.concatenate(
+            [
+                energies[pool.starts[n] : pool.starts[n + 1]][rows[trajectory.name]]
+                for n, trajectory in enumerate(pool.trajectories)
+                if trajectory.name in rows
+            ]
+        )
+        axes.hist(
+            drawn,
+            edges,
+            density=True,
+            histtype="step",
+            linewidth=1.2,
+            color=_COLOURS[k % len(_COLOURS)],
+            label=f"{name}, training",
+        )
+    axes.set_xlabel("total energy above the lowest of its composition (eV)")
+    axes.set_ylabel("share of frames (1/eV)")
+    axes.legend(fontsize=7, frameon=False)
+
+
+def _above_lowest(pool: Pool) -> FloatArray:
+    """Energies above the lowest one of the same composition and level of theory, eV."""
+    energies = pool.energy.copy()
+    for group in {trajectory.group for trajectory in pool.trajectories}:
+        inside = np.concatenate(
+            [np.full(len(t), t.group == group, dtype=bool) for t in pool.trajectories]
+        )
+        if np.isfinite(energies[inside]).any():
+            energies[inside] -= np.nanmin(energies[inside])
+    return energies
+
+
+def _draw_sizes(axes: Axes, sweep: Sweep, quantity: str) -> None:
+    """Errors against training frames: colours are candidates, lines ways of sampling."""
+    lines: dict[tuple[str, str], list[SweepRow]] = {}
+    for row in sweep.rows:
+        if row.n_train is not None and row.values(quantity):
+            sampled = row.split.rpartition(_WITH_SIZE)[0] or row.split
+            lines.setdefault((row.candidate, sampled), []).append(row)
+    colour, style = _looks(c for c, _ in lines), _looks(s for _, s in lines)
+    for (candidate, sampled), rows in lines.items():
+        rows = sorted(rows, key=lambda row: row.n_train or 0)
+        axes.errorbar(
+            [row.n_train or 0 for row in rows],
+            [row.mean(quantity) or np.nan for row in rows],
+            yerr=[row.spread(quantity) or 0.0 for row in rows],
+            color=_COLOURS[colour[candidate] % len(_COLOURS)],
+            linestyle=_STYLES[style[sampled] % len(_STYLES)],
+            marker=_MARKERS[style[sampled] % len(_MARKERS)],
+            markersize=4,
+            capsize=2,
+            label=f"{candidate}, {sampled}",
+        )
+    for row in sweep.rows:
+        if row.n_train is None and row.values(quantity):
+            axes.axhline(
+                row.mean(quantity) or np.nan, color="#777777", linewidth=0.8, linestyle=":"
+            )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("training frames")
+    axes.set_ylabel(f"{QUANTITIES[quantity]} on the test frames ({sweep.units.get(quantity, '')})")
+    if lines:
+        axes.legend(fontsize=7, frameon=False)
+
+
+def _looks(names: Iterable[str]) -> dict[str, int]:
+    """Name -> a number for its colour, marker or line, in the order of the first sight."""
+    return {name: k for k, name in enumerate(dict.fromkeys(names))}
