@@ -66,9 +66,9 @@ def test_a_failed_check_is_shown(drawn):
 
 
 def test_a_board_is_shown(drawn):
-    from zifbench.leaderboard.entries import entry_from_result
+    from zifbench.leaderboard.entries import make_entry
 
-    console.show_board([entry_from_result(make_result(), name="first")])
+    console.show_board([make_entry([make_result()], name="first")])
     assert "first" in drawn.getvalue()
     assert "test.extxyz: 10 frames" in drawn.getvalue()
 

@@ -282,7 +282,14 @@ def _plain(value: Any) -> str:
 
 @leaderboard.command("add")
 def leaderboard_add(
-    result: Annotated[Path, typer.Argument(help="Result directory, or its result.json.")],
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RESULT...",
+            help="Result directory, or its result.json. Several, of models that differ in their "
+            "seed only, make one entry: their mean, with its spread.",
+        ),
+    ],
     board: Board = Path("leaderboards"),
     name: Annotated[
         str | None, typer.Option(help="Name on the board. [default: the model's]")
@@ -294,7 +301,7 @@ def leaderboard_add(
     """Put a result on the leaderboard."""
     from zifbench.leaderboard.entries import add_entry
 
-    typer.echo(f"added {add_entry(result, board, name=name, replace=replace)}")
+    typer.echo(f"added {add_entry(results, board, name=name, replace=replace)}")
 
 
 @leaderboard.command("show")

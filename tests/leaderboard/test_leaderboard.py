@@ -33,8 +33,9 @@ def make_result(name="model", *, force=15.0, stress=None, digest="d" * 64, passe
         )
 
     measurements = [
-        measurement("force_mae", 99.0, "meV/Å", element="Zn"),
+        measurement("force_mae", 98.0, "meV/Å", element="H"),
         measurement("force_mae", force, "meV/Å"),
+        measurement("force_mae", 99.0, "meV/Å", element="Zn"),
         measurement("time_per_call", 100.0, "µs/atom", atoms="272"),
     ]
     if stress is not None:
@@ -80,7 +81,7 @@ def board(tmp_path):
         out = tmp_path / "result"
         out.mkdir(exist_ok=True)
         save_result(result, out)
-        return add_entry(out, directory, **options)
+        return add_entry([out], directory, **options)
 
     add.directory = directory
     return add
@@ -205,7 +206,7 @@ def test_a_board_with_a_foreign_file_is_refused(board):
 def test_an_unfinished_result_is_refused(tmp_path):
     (tmp_path / "run").mkdir()
     with pytest.raises(ResultError, match="not finished, continue it with --resume"):
-        add_entry(tmp_path / "run", tmp_path / "board")
+        add_entry([tmp_path / "run"], tmp_path / "board")
 
 
 def test_no_board(tmp_path):

@@ -110,5 +110,5 @@ def test_own_file_is_named_after_it(tmp_path):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(DataError, match="is no file; give the name of a recipe"):
         load_recipe(str(tmp_path / "none.yaml"))

@@ -71,6 +71,8 @@ class Measurement(Record):
         subset: What it is restricted to, for instance {"element": "Zn"}; empty for everything.
         interval_95: 95 % interval, or None where it cannot be had (one sample).
         spread_95: Range of the central 95 % of the single samples, where that is of interest.
+        seed_sd: Standard deviation between models that differ in their seed only, where the value
+            is the mean over them.
         n: Number of independent samples behind it.
         n_of: What these samples are, "frames" or "calls".
         reference: What the value is an error against, None where it is no error.
@@ -86,6 +88,7 @@ class Measurement(Record):
     subset: dict[str, str] = {}
     interval_95: tuple[float, float] | None = None
     spread_95: tuple[float, float] | None = None
+    seed_sd: float | None = None
     n: int
     n_of: str
     reference: str | None = None

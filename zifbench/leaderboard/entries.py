@@ -1,4 +1,4 @@
-"""Entries: the part of a result that a leaderboard keeps, one JSON file for each model.
+"""Entries: the part of a result that a leaderboard keeps, one JSON file for each model or recipe.
 
 A board is a directory with one folder for each set of frames (named by the start of its digest), so
 that only numbers made on the same frames stand in one table.
@@ -12,6 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from pydantic import Field
+
 from zifbench.benchmark.result import (
     DataCard,
     Measurement,
@@ -23,14 +25,17 @@ from zifbench.benchmark.result import (
 )
 from zifbench.errors import ResultError
 from zifbench.files import write_text_atomically
+from zifbench.leaderboard.seeds import card_of_seeds, check_alike, measurements_of_seeds
 from zifbench.potentials.card import ModelCard
 
 
 class Entry(Record):
-    """One model on one set of frames.
+    """One model, or several of one recipe, on one set of frames.
 
     Attributes:
         name: Name on the board, unique within its data.
+        seeds: sha256 of each model, where there are several that differ in their seed only; the
+            measurements are then means over them.
         conforms: Whether all required conformance checks passed, None if they were not run.
         failed_checks: Names of the checks that failed.
         measurements: All measurements of the result.
@@ -38,6 +43,7 @@ class Entry(Record):
 
     schema_version: Literal[1] = 1
     name: str
+    seeds: list[str] = Field(default_factory=list)
     model: ModelCard
     data: DataCard
     profile: str
@@ -62,17 +68,31 @@ class Entry(Record):
         return None
 
 
-def entry_from_result(result: Result, name: str | None = None) -> Entry:
-    """The entry of a result, under its model's name or another."""
+def make_entry(results: Sequence[Result], name: str | None = None) -> Entry:
+    """The entry of a result, or of several of one recipe, one for each seed.
+
+    Raises:
+        ResultError: several that are not of one recipe, or that have no name.
+    """
+    first = results[0]
+    if len(results) == 1:
+        model, measurements, seeds = first.model, first.measurements(), []
+    else:
+        if name is None:
+            raise ResultError(f"{len(results)} results make one entry; give its --name")
+        check_alike(results)
+        model, measurements = card_of_seeds(results, name), measurements_of_seeds(results)
+        seeds = [result.model.sha256 for result in results]
     return Entry(
-        name=name or result.model.name,
-        model=result.model,
-        data=result.data,
-        profile=result.profile,
-        conforms=result.conforms,
-        failed_checks=result.failed_checks,
-        measurements=result.measurements(),
-        provenance=result.provenance,
+        name=name or model.name,
+        seeds=seeds,
+        model=model,
+        data=first.data,
+        profile=first.profile,
+        conforms=first.conforms,
+        failed_checks=sorted({check for result in results for check in result.failed_checks}),
+        measurements=measurements,
+        provenance=first.provenance,
     )
 
 
@@ -81,19 +101,21 @@ def entry_file(board: Path, entry: Entry) -> Path:
     return board / _data_folder(board, entry.data) / f"{_slug(entry.name)}.json"
 
 
-def add_entry(path: Path, board: Path, *, name: str | None = None, replace: bool = False) -> Path:
-    """Put a result on a board.
+def add_entry(
+    paths: Sequence[Path], board: Path, *, name: str | None = None, replace: bool = False
+) -> Path:
+    """Put a result on a board, or several of one recipe as their mean.
 
     Args:
-        path: The result directory or its `result.json`.
+        paths: The result directory or its `result.json`; one for each seed.
         board: Directory of the leaderboard.
         name: Name on the board, the model's own if None.
         replace: Replace an entry of the same name.
 
     Raises:
-        ResultError: no valid result, or the name is taken.
+        ResultError: no valid result, results that do not belong together, or the name is taken.
     """
-    entry = entry_from_result(load_result(path), name)
+    entry = make_entry([load_result(path) for path in paths], name)
     if not _slug(entry.name):
         raise ResultError(f"the name {entry.name!r} has no letter or digit; give another --name")
     file = entry_file(board, entry)

@@ -44,6 +44,7 @@ COLUMNS: dict[str, Column] = {
         "E MAE, offset removed\nmeV/atom", "energy_mae_offset_removed", when_narrow=False
     ),
     "force": Column("F MAE\nmeV/Å", "force_mae"),
+    "seeds": Column("seeds\nF MAE sd", if_any=True),
     "force-rmse": Column("F RMSE\nmeV/Å", "force_rmse", when_narrow=False),
     "stress": Column("σ MAE\nMPa", "stress_mae"),
     "speed": Column("speed\nµs/atom/call", "time_per_call"),
@@ -118,8 +119,17 @@ def cell(entry: Entry, column: str, *, intervals: bool = True) -> str:
         "architecture": entry.model.architecture or "–",
         "profile": entry.profile,
         "device": f"{_device(entry)}",
+        "seeds": _seeds(entry),
     }
     return texts[column]
+
+
+def _seeds(entry: Entry) -> str:
+    """How many models were trained, and how far apart they are."""
+    force = entry.find("force_mae")
+    if not entry.seeds or force is None or force.seed_sd is None:
+        return "–"
+    return f"{len(entry.seeds)}: ± {force.seed_sd:.2g}"
 
 
 def _device(entry: Entry) -> str:
@@ -132,7 +142,7 @@ def columns_of(entries: Sequence[Entry]) -> dict[str, Column]:
     return {
         key: column
         for key, column in COLUMNS.items()
-        if not column.if_any or any(column.of(entry) is not None for entry in entries)
+        if not column.if_any or any(cell(entry, key) != "–" for entry in entries)
     }
 
 

@@ -74,7 +74,9 @@ def validated(
     try:
         return kind.model_validate(table)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        found = error.errors(include_url=False)
+        # A mistyped key explains the one that is missing.
+        first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
         place = [str(part) for part in first["loc"]]
         if first["type"] == "extra_forbidden":
             of = next((sections[part] for part in reversed(place[:-1]) if part in sections), kind)

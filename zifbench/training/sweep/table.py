@@ -140,8 +140,11 @@ def collect(plan: Plan, failed: Mapping[str, str]) -> Sweep:
             rows[key] = row.model_copy(update={"missing": row.missing | {cell.seed: why}})
             continue
         result, record = found
-        values = {m.quantity: m for m in result.measurements() if m.quantity in QUANTITIES}
-        overall = {name: m for name, m in values.items() if not set(m.subset) - {"atoms"}}
+        overall = {
+            m.quantity: m
+            for m in result.measurements()
+            if m.quantity in QUANTITIES and not set(m.subset) - {"atoms"}
+        }
         units |= {name: m.unit for name, m in overall.items()}
         trained = None if record is None else record.trained[0]
         finished = CellResult(

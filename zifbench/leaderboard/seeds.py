@@ -1,0 +1,106 @@
+"""One entry for several models that differ in the seed of their training only.
+
+What a recipe is worth is the mean over its seeds; one model alone may have been lucky.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import statistics
+from collections.abc import Sequence
+
+from zifbench.benchmark.result import Measurement, Result
+from zifbench.errors import ResultError
+from zifbench.potentials.card import ModelCard
+
+# What models of one recipe have in common, and what results of one comparison have.
+_SAME_MODEL = ("format", "architecture", "species", "cutoff_A", "dtype", "n_parameters",
+               "compiled_for")  # fmt: skip
+_SAME_RUN = ("profile", "conforms")
+
+
+def check_alike(results: Sequence[Result]) -> None:
+    """Refuse results that are not of one recipe, on the same frames and the same device.
+
+    Raises:
+        ResultError: they differ, or one model is there twice.
+    """
+    first = results[0]
+    for other in results[1:]:
+        pairs = [("test frames", first.data.digest, other.data.digest)]
+        pairs += [
+            (key, getattr(first.model, key), getattr(other.model, key)) for key in _SAME_MODEL
+        ]
+        pairs += [(key, getattr(first, key), getattr(other, key)) for key in _SAME_RUN]
+        pairs += [("device", first.provenance.device, other.provenance.device)]
+        for what, one, two in pairs:
+            if one != two:
+                raise ResultError(
+                    f"{first.model.name} and {other.model.name} differ in {what} ({one} and {two})"
+                    "; one entry is of one recipe with several seeds, add the others by themselves"
+                )
+    digests = [result.model.sha256 for result in results]
+    if len(set(digests)) < len(digests):
+        raise ResultError("the same model is given twice; wanted one result for each seed")
+
+
+def card_of_seeds(results: Sequence[Result], name: str) -> ModelCard:
+    """What the models have in common; the digest is of all their digests."""
+    digests = "\n".join(sorted(result.model.sha256 for result in results))
+    return results[0].model.model_copy(
+        update={
+            "name": name,
+            "file": f"{len(results)} models",
+            "sha256": hashlib.sha256(digests.encode()).hexdigest(),
+            "size_bytes": max(result.model.size_bytes for result in results),
+        }
+    )
+
+
+def measurements_of_seeds(results: Sequence[Result]) -> list[Measurement]:
+    """The mean of every measurement that all results have, with the spread between them.
+
+    The interval is for the mean of the recipe over all seeds and frames: the models were tested on
+    the same frames, so the sampling error of these does not average out and stands as the
+    quadratic mean of the single half-widths; beside it Student's t interval of the seeds.
+    """
+    tables = [
+        {(m.quantity, tuple(sorted(m.subset.items()))): m for m in result.measurements()}
+        for result in results
+    ]
+    return [
+        _combined([table[key] for table in tables])
+        for key in tables[0]
+        if all(key in table for table in tables)
+    ]
+
+
+def _combined(found: Sequence[Measurement]) -> Measurement:
+    values = [m.value for m in found]
+    mean, spread = statistics.mean(values), statistics.stdev(values)
+    floors = [m.noise_floor for m in found if m.noise_floor is not None]
+    return found[0].model_copy(
+        update={
+            "value": mean,
+            "interval_95": _interval(found, mean, spread),
+            "spread_95": None,
+            "seed_sd": spread,
+            "noise_floor": statistics.mean(floors) if len(floors) == len(found) else None,
+        }
+    )
+
+
+def _interval(
+    found: Sequence[Measurement], mean: float, spread: float
+) -> tuple[float, float] | None:
+    from scipy.stats import t
+
+    known = [(m.value, m.interval_95) for m in found if m.interval_95 is not None]
+    if len(known) < len(found):
+        return None
+    n = len(found)
+    seeds = float(t.ppf(0.975, n - 1)) * spread / math.sqrt(n)
+    below = math.sqrt(statistics.mean((value - low) ** 2 for value, (low, _) in known))
+    above = math.sqrt(statistics.mean((high - value) ** 2 for value, (_, high) in known))
+    return mean - math.hypot(below, seeds), mean + math.hypot(above, seeds)
