@@ -122,6 +122,24 @@ def test_pipeline_runs_and_runs_again_only_what_changed(clone: Path, run: Run) -
     assert ran(run("dvc", "repro")) == []
 
 
+def test_a_sweep_is_a_matrix_of_stages(clone: Path, run: Run) -> None:
+    run("dvc", "pull")
+    run("dvc", "repro", "split")
+    path = clone / "sweep" / "params.yaml"
+    few = {"candidates": ["allegro-small"], "seeds": [667], "epochs": 1}
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | few))
+    ours = [s for s in ran(run("dvc", "repro", "sweep/dvc.yaml")) if s.startswith("sweep/")]
+    stages = [stage.partition(":")[2] for stage in ours]
+    assert sorted(stages) == ["dummy", "tables", "train@allegro-small-667"]
+    assert stages[-1] == "tables"
+    rows = json.loads((clone / "build" / "sweep" / "sweep.json").read_text())["rows"]
+    finished = {row["candidate"]: len(row["cells"]) for row in rows}
+    assert finished == {
+        "nequip-small": 0, "allegro-small": 1, "hdnnp-small": 0, "dummy-mean": 1
+    }  # fmt: skip
+    assert ran(run("dvc", "repro", "sweep/dvc.yaml")) == []
+
+
 def test_switching_versions(clone: Path, run: Run) -> None:
     """Nine frames instead of all, committed; then back and forth."""
     run("dvc", "pull")

@@ -89,6 +89,9 @@ def sweep(
     names: Annotated[
         bool, typer.Option("--list", help="Print the names of all trainings, and train none.")
     ] = False,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="Train none: make the tables of what is finished.")
+    ] = False,
     change: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change an entry of every recipe: key=value. Repeat."),
@@ -106,7 +109,7 @@ def sweep(
     done.
     """
     from zifbench import console
-    from zifbench.errors import TrainingError
+    from zifbench.errors import DataError, TrainingError
     from zifbench.training.run import Machine
     from zifbench.training.sweep.figures import draw_sweep
     from zifbench.training.sweep.grid import load_grid
@@ -114,7 +117,9 @@ def sweep(
     from zifbench.training.sweep.table import collect, headings, lines, write_tables
 
     plan = make_plan(*load_grid(grid), data, out, split_files=split or (), changes=change or ())
-    cells = plan.picked(only or ())
+    if tables and only:
+        raise DataError("--tables and --only contradict each other; give one of them")
+    cells = () if tables else plan.picked(only or ())
     if names:
         for cell in cells:
             typer.echo(cell.name)
