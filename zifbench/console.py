@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -328,6 +329,18 @@ def show_assets(rows: Sequence[Mapping[str, Any]]) -> None:
             for row in files
         ],
     )
+
+
+def fitting(
+    headings: Sequence[str], rows: Sequence[Sequence[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """The first columns of a table, as many as the terminal has room for; at least three."""
+    widths = [
+        max(max((len(row[k]) for row in rows), default=0), *map(len, heading.split()))
+        for k, heading in enumerate(headings)
+    ]
+    n = max(3, sum(total <= out.width for total in accumulate(w + 3 for w in widths)))
+    return list(headings[:n]), [list(row[:n]) for row in rows]
 
 
 def show_rows(title: str, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -134,7 +134,7 @@ def sweep(
             typer.echo(found.model_dump_json(indent=1))
         else:
             title = f"{found.name} on {found.store}: mean ± standard deviation over the seeds"
-            console.show_rows(title, headings(found), lines(found))
+            console.show_rows(title, *console.fitting(headings(found), lines(found)))
             for remark in found.notes:
                 console.say("yellow", "note", remark)
             written = ", ".join(path.name for path in pictures)

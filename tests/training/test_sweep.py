@@ -270,9 +270,9 @@ def test_rows_are_means_with_the_spread_of_the_seeds(plan):
     wide = next(row for row in found.rows if row.candidate == "wide")
     assert wide.missing == {4: "diverged: it grew", 5: NOT_BEGUN}
     text = markdown(found)
-    assert "| one | random-3 | 5 | 2 | 12 ± 2.8 | 100 ± 0 | 77 | yes |" in text
-    assert "| wide | random-6 | – | 0 of 2 | – | – | – | – |" in text
-    assert "| dummy-mean | random-6 | – | – | 99 |" in text
+    assert "| one | random-3 | 2 | 12.0 ± 2.8 | 100 | 5 | 77 | yes |" in text
+    assert "| wide | random-6 | 0 of 2 | – | – | – | – | – |" in text
+    assert "| dummy-mean | random-6 | – | 99.0 | 100 | – | 77 | yes |" in text
     assert "wide on random-6, seed 4: diverged: it grew" in text
     write_tables(found, plan.out)
     with (plan.out / "table.csv").open(newline="") as file:

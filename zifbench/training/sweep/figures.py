@@ -90,8 +90,7 @@ def _accuracy(sweep: Sweep) -> Figure | None:
             marker=sign,
             label=row.candidate if len(marker) == 1 else f"{row.candidate}, {row.split}",
         )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    _logarithmic(axes, x=True)
     axes.set_xlabel(f"{QUANTITIES['time_per_call']} ({sweep.units['time_per_call']}/call)")
     axes.set_ylabel(f"force error on the test frames, MAE ({sweep.units['force_mae']})")
     axes.legend(fontsize=7, frameon=False)
@@ -126,7 +125,7 @@ def _learning_curves(curves: Mapping[tuple[str, str], Sequence[Sequence[Row]]]) 
             axes.fill_between(
                 epochs, errors.min(axis=0), errors.max(axis=0), color=look, alpha=0.15, linewidth=0
             )
-        axes.set_yscale("log")
+        _logarithmic(axes)
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
     panels[0].legend(fontsize=7, frameon=False)
@@ -213,12 +212,24 @@ def _draw_sizes(axes: Axes, sweep: Sweep, quantity: str) -> None:
             axes.axhline(
                 row.mean(quantity) or np.nan, color="#777777", linewidth=0.8, linestyle=":"
             )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    _logarithmic(axes, x=True)
     axes.set_xlabel("training frames")
     axes.set_ylabel(f"{QUANTITIES[quantity]} on the test frames ({sweep.units.get(quantity, '')})")
     if lines:
         axes.legend(fontsize=7, frameon=False)
+
+
+def _logarithmic(axes: Axes, *, x: bool = False) -> None:
+    """Logarithmic axes with plain numbers at their ticks: few sweeps span a decade."""
+    from matplotlib.ticker import LogFormatter
+
+    axes.set_yscale("log")
+    if x:
+        axes.set_xscale("log")
+    for axis in (axes.xaxis, axes.yaxis) if x else (axes.yaxis,):
+        axis.set_major_formatter(LogFormatter())
+        axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.4)))
+    axes.tick_params(which="both", labelsize=8)
 
 
 def _looks(names: Iterable[str]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from zifbench.benchmark.result import Record, Result, load_result, parse_record
 from zifbench.files import write_text_atomically
+from zifbench.formatting import format_value
 from zifbench.training.curve import CURVE_FILE, Row, read_curve
 from zifbench.training.paths import EVALUATION_FOLDER, RECORD_FILE
 from zifbench.training.record import TrainingRecord
@@ -197,9 +198,9 @@ def write_tables(sweep: Sweep, out: Path) -> None:
 
 
 def headings(sweep: Sweep) -> list[str]:
-    """Of the table for people."""
+    """Of the table for people; what matters least stands last."""
     shown = [f"{QUANTITIES[name]}, {_unit(name, unit)}" for name, unit in sweep.units.items()]
-    return ["candidate", "split", "frames", "seeds", *shown, "parameters", "conforms"]
+    return ["candidate", "split", "seeds", *shown, "frames", "parameters", "conforms"]
 
 
 def lines(sweep: Sweep) -> list[list[str]]:
@@ -208,9 +209,9 @@ def lines(sweep: Sweep) -> list[list[str]]:
         [
             row.candidate,
             row.split,
-            "–" if row.n_train is None else str(row.n_train),
             _counted(row),
             *(_spread_text(row, name) for name in sweep.units),
+            "–" if row.n_train is None else str(row.n_train),
             _one_of(cell.n_parameters for cell in row.cells),
             _conforms(row),
         ]
@@ -296,7 +297,10 @@ def _spread_text(row: SweepRow, quantity: str) -> str:
     mean, spread = row.mean(quantity), row.spread(quantity)
     if mean is None:
         return "–"
-    return f"{mean:.4g}" if spread is None else f"{mean:.4g} ± {spread:.2g}"
+    if not spread:
+        return format_value(mean)
+    around = (mean - spread, mean + spread)  # both with the digits that the spread supports
+    return f"{format_value(mean, around)} ± {format_value(spread, around)}"
 
 
 def _one_of(values: Iterable[int | None]) -> str:
