@@ -25,7 +25,9 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Short for --set epochs=N.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="GPUs (CPU: processes) of a node.")] = 1,
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs (CPU: processes), each with a batch of its own.")
+    ] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read frames ahead.")] = 0,
     compiled: Annotated[
@@ -47,8 +49,8 @@ def train(
     from zifbench.training.run import train as run
 
     if recipe == DUMMY:
-        asked = {"--seed": seed is not None, "--seeds": seeds > 1, "--set": change}
-        asked |= {"--epochs": epochs, "--compile": compiled}
+        asked: dict[str, object] = {"--seed": seed is not None, "--seeds": seeds > 1}
+        asked |= {"--set": change, "--epochs": epochs, "--compile": compiled}
         given = [option for option, is_given in asked.items() if is_given]
         if given:
             raise DataError(

@@ -69,3 +69,11 @@ def test_a_copy_of_a_test_frame_under_another_name_is_found(tmp_path, make_frame
     message = f"1 test frames are {subset} frames too, .* frame 12 of a, equal to frame 0 of b"
     with pytest.raises(DataError, match=message):
         check_disjoint(str(path), split)
+
+
+def test_the_digest_of_a_subset_does_not_depend_on_the_order_of_its_frames():
+    from zifbench.training.subsets import FrameId, _digest_of
+
+    one, other = ("a" * 64, FrameId("t", 0)), ("b" * 64, FrameId("t", 1))
+    assert _digest_of(dict([one, other])) == _digest_of(dict([other, one]))
+    assert _digest_of(dict([one])) != _digest_of(dict([one, other]))

@@ -360,12 +360,12 @@ def without_training(monkeypatch):
     return ends, calls
 
 
-def train_here(made, out, seeds=(1,), changes=TINY, **machine):
+def train_here(made, out, seeds=(1,), changes=TINY, device="cpu", **machine):
     from zifbench.training.recipe import load_recipe
     from zifbench.training.run import Machine, train
 
     recipe = load_recipe("nequip-small", changes)
-    machine = Machine("cpu", threads=1, **machine)
+    machine = Machine(device, threads=1, **machine)
     return train(recipe, str(made[0]), made[1], out, list(seeds), machine)
 
 
@@ -434,6 +434,21 @@ def test_what_is_refused_before_a_training(made, tmp_path, make_frames, without_
             train(made, tmp_path / "file")
     assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["thesis.txt"]
     assert not out.exists() and not calls
+
+
+def test_devices_that_are_not_there_are_refused(made, tmp_path, monkeypatch, without_training):
+    from zifbench.potentials import torch_potential
+
+    monkeypatch.setattr(torch_potential, "choose_device", lambda name: name)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for device, message in (
+        ("cuda:1", "--device cuda:1 is one GPU, and --devices 3 wants more"),
+        ("cuda", "--devices 3: there are 2 GPUs here"),
+    ):
+        with pytest.raises(DataError, match=message):
+            train_here(made, tmp_path / "out", device=device, devices=3)
+    assert not (tmp_path / "out").exists()
+    assert train_here(made, tmp_path / "out", devices=3).request.devices == 3
 
 
 def test_a_changed_recipe_is_named_by_its_entry(made, tmp_path, without_training):

@@ -120,6 +120,7 @@ def train(
         split.check(store)
         stress = check_frames(recipe, store, split)
         device = choose_device(machine.device)
+        _check_devices(device, machine.devices)
         request = make_request(
             recipe,
             store,
@@ -162,6 +163,20 @@ def train_dummy(
         open_record(out, new)
         model = fit_dummy(data, split_file, out)
         return _accuracy(model, data, split_file, out / EVALUATION_FOLDER, "cpu", None, progress)
+
+
+def _check_devices(device: str, devices: int) -> None:
+    if devices == 1 or device == "cpu":
+        return
+    import torch
+
+    if ":" in device:
+        raise DataError(
+            f"--device {device} is one GPU, and --devices {devices} wants more; leave one out"
+        )
+    n_there = torch.cuda.device_count()
+    if devices > n_there:
+        raise DataError(f"--devices {devices}: there are {n_there} GPUs here")
 
 
 def _whole_store(data: str) -> Store:
