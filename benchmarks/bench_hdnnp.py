@@ -2,7 +2,8 @@
 
 Energy, forces and stress of one ZIF-4 frame (272 atoms) by the bare module, untrained: weights do
 not change the cost. The reference is `nequip-small` on the same frame (its own cutoff, 4.5 Å), so
-each ratio is also one of µs/atom. A name says how many functions and neighbours an atom has.
+each ratio is also one of µs/atom; the Allegro model of the recipe `allegro-small`, untrained and
+with its own cutoff, stands beside it. A name says how many functions and neighbours an atom has.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import numpy as np
 import pytest
 import torch
 import vesin
+from hydra.utils import instantiate
 from nequip.utils.global_state import set_global_state
 
 from zifbench.ase_io import read_frames
 from zifbench.bundled import BUNDLED_DATA
 from zifbench.potentials.hdnnp import HDNNPModel
 from zifbench.potentials.loading import load_potential
+from zifbench.training.expand import model_config
+from zifbench.training.recipe import load_recipe
 
 TYPE_NAMES = ("H", "C", "N", "Zn")
 ROUNDS = 5
@@ -44,6 +48,14 @@ CASES: dict[str, tuple[float, dict[str, Any]]] = {
     "systematic at 4.5 Å": (4.5, {}),
     "systematic at 8 Å": (8.0, {}),
 }
+ALLEGRO = "allegro-small"
+
+
+def allegro(n_neighbours: float) -> Any:
+    """The model of the recipe with plausible statistics."""
+    given = {"avg_num_neighbors": n_neighbours, "per_type_energy_scales": 1.0}
+    config = model_config(load_recipe(ALLEGRO), seed=1) | given | {"per_type_energy_shifts": -220.0}
+    return instantiate(config, _convert_="all", _recursive_=False).eval()
 
 
 def graph(r_max: float) -> tuple[dict[str, torch.Tensor], float]:
@@ -66,7 +78,7 @@ def call(module: Any, data: dict[str, torch.Tensor]) -> Any:
     return module({key: value.clone() for key, value in data.items()})["forces"].detach()
 
 
-@pytest.mark.parametrize("what", ["nequip-small, reference", *CASES])
+@pytest.mark.parametrize("what", ["nequip-small, reference", ALLEGRO, *CASES])
 def bench_hdnnp(benchmark, what):
     benchmark.group = "272 atoms, energy, forces, stress"
     set_global_state(allow_tf32=False)
@@ -74,6 +86,10 @@ def bench_hdnnp(benchmark, what):
         data, n_neighbours = graph(4.5)
         module = load_potential("nequip-small", device="cpu")._module
         name = f"{n_neighbours:.0f} neighbours, nequip-small, reference"
+    elif what == ALLEGRO:
+        data, n_neighbours = graph(load_recipe(ALLEGRO).cutoff_A)
+        module = allegro(n_neighbours)
+        name = f"{n_neighbours:.0f} neighbours, {ALLEGRO}"
     else:
         r_max, options = CASES[what]
         data, n_neighbours = graph(r_max)

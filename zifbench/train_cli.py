@@ -25,7 +25,9 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Short for --set epochs=N.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="GPUs (CPU: processes) of a node.")] = 1,
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs (CPU: processes), each with a batch of its own.")
+    ] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read frames ahead.")] = 0,
     compiled: Annotated[
@@ -36,16 +38,24 @@ def train(
     """Train a candidate on a split; the same command continues where it was stopped.
 
     OUT/seed-N holds the packaged model, checkpoints, the learning curve and an accuracy report on
-    the test frames, which training never reads. Exit code 3: the training failed
-    or diverged; 4: memory did not suffice.
+    the test frames, which training never reads; where TensorBoard is installed, its events are in
+    OUT/seed-N/tensorboard. Exit code 3: the training failed or diverged; 4: memory did not suffice.
     """
     from zifbench import console
+    from zifbench.errors import DataError
     from zifbench.training.dummy import DUMMY
     from zifbench.training.recipe import load_recipe
     from zifbench.training.run import Machine, train_dummy
     from zifbench.training.run import train as run
 
     if recipe == DUMMY:
+        asked: dict[str, object] = {"--seed": seed is not None, "--seeds": seeds > 1}
+        asked |= {"--set": change, "--epochs": epochs, "--compile": compiled}
+        given = [option for option, is_given in asked.items() if is_given]
+        if given:
+            raise DataError(
+                f"{DUMMY} is a mean, for which {', '.join(given)} means nothing; leave that out"
+            )
         result = train_dummy(data, split, out, progress=console.progress_bar)
         typer.echo(result.model_dump_json(indent=1)) if as_json else console.show_result(result)
         return

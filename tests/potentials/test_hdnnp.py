@@ -440,6 +440,25 @@ def test_second_derivative_at_the_cutoff() -> None:
         assert CUTOFFS[name](torch.zeros(1)).item() == 1.0
 
 
+def test_every_element_has_a_network_of_its_own() -> None:
+    """A larger bias at the end of one network is seen by the atoms of its element alone."""
+    pair = {"_target_": "nequip.nn.pair_potential.ZBL", "units": "metal"}
+    frame = molecule("ZNNCHH", [[0.1 * k * k, 1.1 * k, 0.3 * k] for k in range(6)])
+    for options in ({}, {"pair_potential": pair | {"chemical_species": list(TYPE_NAMES)}}):
+        module = build(r_max=4.0, **options)
+        networks = next(m for m in module.modules() if type(m).__name__ == "ElementNetworks")
+        before = module(graph(frame, 4.0))["atomic_energy"].detach()
+        for index, element in enumerate(TYPE_NAMES):
+            bias = networks.networks[index][-1].bias
+            with torch.no_grad():
+                bias += 0.5
+            change = module(graph(frame, 4.0))["atomic_energy"].detach() - before
+            with torch.no_grad():
+                bias -= 0.5
+            wanted = [0.5 * (symbol == element) for symbol in frame.symbols]
+            np.testing.assert_allclose(change.view(-1), wanted, rtol=0, atol=1e-12)
+
+
 def test_single_atom_and_missing_elements() -> None:
     """Alone: the network of its element at zero, no force; a pair without C and Zn works."""
     model = potential()

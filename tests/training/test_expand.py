@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.published import published_file
-from zifbench.training.expand import expand, model_config, nequip_irreps
+from zifbench.errors import ModelError
+from zifbench.training.expand import check_model, expand, model_config, nequip_irreps
 from zifbench.training.recipe import load_recipe, recipe_names
 
 torch = pytest.importorskip("torch")
@@ -212,3 +213,175 @@ def test_the_allegro_recipe_agrees_with_the_published_configuration():
     assert recipe.stop.patience_epochs == theirs["early_stopping_patiences"]["validation_loss"]
     assert recipe.stop.learning_rate_below == theirs["early_stopping_lower_bounds"]["LR"]
     assert 3600 * recipe.stop.hours == theirs["early_stopping_upper_bounds"]["cumulative_wall"]
+
+
+# -- every entry of a recipe reaches the training --------------------------------------------------
+
+
+def expanded(recipe="nequip-small", changes=(), **machine):
+    given = {"store": "s", "split": Path("p"), "out": Path("o"), "seed": 7, "device": "cpu"}
+    return expand(load_recipe(recipe, changes), **given | {"stress": True} | machine)
+
+
+def flat(entries, place=""):
+    """Entries of nested mappings and lists by their path."""
+    if isinstance(entries, dict):
+        pairs = entries.items()
+    elif isinstance(entries, list):
+        pairs = enumerate(entries)
+    else:
+        return {place: entries}
+    return {k: v for key, value in pairs for k, v in flat(value, f"{place}/{key}").items()}
+
+
+# Key of a recipe: another value, the end of the place where it is seen, and how it is seen there.
+SEEN = [
+    ("learning_rate", 0.5, "optimizer/lr", 0.5),
+    ("amsgrad", False, "optimizer/amsgrad", False),
+    ("ema_decay", 0.5, "training_module/ema_decay", 0.5),
+    ("batch_frames", 3, "train_dataloader/batch_size", 3),
+    ("batch_frames", 3, "val_dataloader/batch_size", 3),
+    ("shuffle", False, "data/shuffle", False),
+    ("epochs", 9, "trainer/max_epochs", 9),
+    ("epochs", 9, "scheduler/T_max", 9),
+    ("schedule.final", 0.001, "scheduler/eta_min", 0.001),
+    ("cutoff_A", 5.5, "data/cutoff_A", 5.5),
+    ("cutoff_A", 5.5, "model/r_max", 5.5),
+    ("dtype", "float64", "model/model_dtype", "float64"),
+    ("energy_weight", 3, "loss/metrics/0/coeff", 3.0),
+    ("force_weight", 3, "loss/metrics/1/coeff", 3.0),
+    ("stress_weight", 3, "loss/metrics/2/coeff", 3.0),
+    ("force_weight", 3, "val_metrics/metrics/1/coeff", 3.0),
+    ("stop.patience_epochs", 4, "callbacks/0/patience_epochs", 4),
+    ("stop.learning_rate_below", 0.25, "callbacks/0/learning_rate_below", 0.25),
+    ("stop.hours", 2, "callbacks/0/hours", 2.0),
+    ("elements", "[H,C,N,Zn,O]", "data/elements/4", "O"),
+    ("elements", "[H,C,N,Zn,O]", "model/type_names/4", "O"),
+    ("elements", "[H,C,N,Zn,O]", "pair_potential/chemical_species/4", "O"),
+    ("model.layers", 3, "model/feature_irreps_hidden/2", "32x0e"),
+    ("model.radial_depth", 3, "model/radial_mlp_depth/1", 3),
+    ("model.radial_width", 3, "model/radial_mlp_width/1", 3),
+    ("model.bessels", 5, "model/num_bessels", 5),
+    ("model.bessel_trainable", True, "model/bessel_trainable", True),
+    ("model.polynomial_cutoff_p", 5, "model/polynomial_cutoff_p", 5),
+    ("model.readout_depth", 2, "readout_mlp_hidden_layers_depth", 2),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "place", "seen"), SEEN)
+def test_entries_are_where_nequip_reads_them(key, value, place, seen):
+    config = flat(expanded(changes=[f"{key}={value}"]))
+    found = {path: entry for path, entry in config.items() if path.endswith(f"/{place}")}
+    assert list(found.values()) == [seen], found
+    assert flat(expanded()).get(next(iter(found))) != seen
+
+
+@pytest.mark.parametrize(
+    ("recipe", "key", "value"),
+    [
+        *(("allegro-small", f"model.{key}", 3) for key in ("layers", "l_max", "scalar_features")),
+        *(("allegro-small", f"model.{key}", 3) for key in ("tensor_features", "bessels")),
+        *(("allegro-small", f"model.{key}", 3) for key in ("embed_depth", "embed_width")),
+        *(("allegro-small", f"model.{key}", 3) for key in ("latent_depth", "latent_width")),
+        *(("allegro-small", f"model.{key}", 3) for key in ("readout_depth", "readout_width")),
+        ("allegro-small", "model.polynomial_cutoff_p", 3),
+        ("allegro-small", "model.parity", False),
+        ("allegro-small", "model.readout_nonlinearity", "none"),
+        ("allegro-small", "model.bessel_trainable", True),
+        ("hdnnp-small", "model.hidden", "[3]"),
+        ("hdnnp-small", "model.radial", 3),
+        ("hdnnp-small", "model.cutoff", "polynomial"),
+        ("hdnnp-small", "model.angular", "[[0.0, 1, 2]]"),
+        ("hdnnp-small", "model.smallest_distances_A", "{H-H: 1.0}"),
+    ],
+)
+def test_entries_of_other_models_are_not_dropped(recipe, key, value):
+    before, after = (flat(expanded(recipe, c)["training_module"]) for c in ((), [f"{key}={value}"]))
+    changed = {place for place in before | after if before.get(place) != after.get(place)}
+    assert changed
+    assert all("/model/" in place for place in changed)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_models_that_want_it_have_zbl(name):
+    models = [
+        expanded(name, [f"model.pair_potential={kind}"])["training_module"]["model"]
+        for kind in ("zbl", "none")
+    ]
+    assert models[0]["pair_potential"]["_target_"].endswith(".ZBL")
+    assert "pair_potential" not in models[1]
+
+
+def test_statistics_of_an_hdnnp_are_those_of_its_functions():
+    changes = ["cutoff_A=5", "model.cutoff=polynomial", "model.radial=3"]
+    config = expanded("hdnnp-small", changes)
+    statistics, model = config["data"]["stats_manager"], config["training_module"]["model"]
+    for name in ("r_max", "cutoff", "radial", "angular", "smallest_distances_A"):
+        assert statistics[name] == model[name]
+    assert model["statistics"] == "${training_data_stats:symmetry_functions}"
+    assert "stats_manager" not in expanded("nequip-small")["data"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("model.angular=[[0.0, 2, 1]]", r"angular H-H-H: wanted .* lambda 1 or -1"),
+        ("model.radial=[[-1.0, 0.0]]", r"radial H-H: wanted eta and shift of at least 0"),
+        ("elements=[H,C,N,Zn,O]", r"smallest_distances_A: nothing for H-O"),
+    ],
+)
+def test_symmetry_functions_that_make_no_sense_are_refused_beforehand(change, message):
+    check_model(load_recipe("hdnnp-small"))
+    check_model(load_recipe("nequip-small"))
+    with pytest.raises(ModelError, match=message):
+        check_model(load_recipe("hdnnp-small", [change]))
+
+
+def test_what_the_weights_are_made_of_comes_from_the_training_frames():
+    model = expanded()["training_module"]["model"]
+    statistics = {
+        "avg_num_neighbors": "num_neighbors_mean",
+        "per_type_energy_shifts": "per_atom_energy_mean",
+        "per_type_energy_scales": "forces_rms",
+    }
+    for name, quantity in statistics.items():
+        assert model[name] == f"${{training_data_stats:{quantity}}}"
+
+
+def test_metrics_are_of_atoms_and_skip_components_that_nobody_gave():
+    config = expanded(stress=True)["training_module"]
+    for part in ("loss", "val_metrics"):
+        of = {m["name"]: m for m in config[part]["metrics"]}
+        assert of["per_atom_energy_mse"]["field"]["_target_"] == "nequip.data.PerAtomModifier"
+        assert of["stress_mse"]["ignore_nan"] and not of["forces_mse"]["ignore_nan"]
+    without = expanded(stress=False)["training_module"]  # frames that have no stress
+    for part in ("loss", "val_metrics"):
+        assert not any("stress" in m["name"] for m in without[part]["metrics"])
+
+
+def test_schedules():
+    def scheduler(*changes):
+        return expanded(changes=changes)["training_module"].get("lr_scheduler")
+
+    assert scheduler("schedule.kind=constant") is None
+    plateau = scheduler(
+        "schedule.kind=plateau", "schedule.factor=0.25", "schedule.patience_epochs=3"
+    )
+    assert plateau["monitor"] == "val0_epoch/weighted_sum"
+    assert (plateau["scheduler"]["factor"], plateau["scheduler"]["patience"]) == (0.25, 3)
+    assert "monitor" not in scheduler()
+    assert all(s["interval"] == "epoch" for s in (plateau, scheduler()))
+
+
+def test_the_machine():
+    one, many = expanded(device="cuda:1")["trainer"], expanded(devices=2, device="cpu")["trainer"]
+    assert (one["accelerator"], one["devices"]) == ("cuda", [1])
+    assert (many["accelerator"], many["devices"]) == ("cpu", 2)
+    assert many["strategy"]["_target_"] == "nequip.train.SimpleDDPStrategy"
+    assert "strategy" not in one
+    assert one["logger"] is False
+    logger = expanded(tensorboard=True)["trainer"]["logger"]
+    assert (logger["save_dir"], logger["name"]) == ("o", "tensorboard")
+    loaders = expanded(workers=2)["data"]
+    assert loaders["train_dataloader"]["num_workers"] == 2
+    assert loaders["val_dataloader"]["num_workers"] == 2

@@ -65,6 +65,16 @@ def test_unknown_keys_name_the_nearest(changes, message):
     [
         (["cutoff_A=-1"], r"nequip-small.yaml: cutoff_A: .* greater than 0, got -1"),
         (["cutoff_A=.nan"], r"cutoff_A: "),
+        (["learning_rate=.nan"], r"learning_rate: .*, got nan"),
+        (["learning_rate=.inf"], r"learning_rate: .* finite number, got inf"),
+        (["force_weight=-1"], r"force_weight: .* greater than or equal to 0, got -1"),
+        (["force_weight=.inf"], r"force_weight: .* finite number, got inf"),
+        (
+            ["energy_weight=0", "force_weight=0", "stress_weight=0"],
+            r"yaml: .* are all 0, wanted one",
+        ),
+        (["model.features=0"], r"model.features: .* got 0"),
+        (["learning_rate=1e-3x"], r"learning_rate: .* number.*, got '1e-3x'"),
         (["model.kind=mace"], r"model: .*'nequip', 'allegro', 'hdnnp'"),
         (["model.parity=false"], r"model.parity: .*'all', 'natural' or 'ignored', got False"),
         (["epochs=0"], r"epochs: .* got 0"),

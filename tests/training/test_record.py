@@ -75,7 +75,7 @@ def test_missing_labels_are_named(tmp_path, make_frames):
         "forces": dataclasses.replace(frames, forces=None),
     }
     paths = {k: write_store(tmp_path / k, {"a": (f, ABOUT)}) for k, f in without.items()}
-    with pytest.raises(DataError, match=r"weighs stresses \(1\), and .*a has none"):
+    with pytest.raises(DataError, match=r"weighs stresses \(100\), and .*a has none"):
         checked(paths["stress"], load_recipe("nequip-small"))
     assert not checked(paths["stress"], load_recipe("nequip-small", ["stress_weight=0"]))
     with pytest.raises(DataError, match="a has no forces"):

@@ -135,3 +135,40 @@ def test_statistics_are_those_of_the_training_frames(made):
         [frames] = store.read(load_split(made[1]).ids("train"))
     assert found["per_atom_energy_mean"] == pytest.approx(frames.energy.mean() / 4, rel=1e-12)
     assert found["forces_rms"] == pytest.approx((frames.forces**2).mean() ** 0.5, rel=1e-6)
+
+
+def test_a_resumed_epoch_has_the_order_of_its_number(made):
+    from types import SimpleNamespace
+
+    orders = epochs_of(module_of(made, seed=5), range(3))
+    resumed = module_of(made, seed=5)
+    resumed.trainer = SimpleNamespace(current_epoch=2)
+    assert [float(batch["total_energy"]) for batch in resumed.train_dataloader()] == orders[2]
+
+
+def test_workers_live_as_long_as_the_training(made):
+    data = module_of(made, seed=5, train_dataloader={"num_workers": 1})
+    assert data.train_dataloader().persistent_workers
+    assert data.train_dataloader() is data.train_dataloader()
+    assert not module_of(made, seed=5).train_dataloader().persistent_workers
+
+
+def test_validation_frames_are_those_of_the_split(made):
+    [loader] = module_of(made, seed=5).val_dataloader()
+    with open_store(made[0]) as store:
+        [frames] = store.read(load_split(made[1]).ids("validation"))
+    assert [float(batch["total_energy"]) for batch in loader] == frames.energy.tolist()
+
+
+def test_a_model_may_bring_statistics_of_its_own(made):
+    manager = {
+        "_target_": "zifbench.potentials.hdnnp.HDNNPStatisticsManager",
+        "r_max": 4.0,
+        "angular": [],
+    }
+    found = module_of(made, seed=1, stats_manager=manager).get_statistics()
+    assert (
+        found["per_atom_energy_mean"]
+        == module_of(made, seed=1).get_statistics()["per_atom_energy_mean"]
+    )
+    assert len(found["symmetry_functions"]["Zn"]["mean"]) == 4 * 5  # radial, of each element

@@ -226,11 +226,7 @@ def finish(plan, cell, force, *, ended="completed"):
     result = result.model_copy(
         update={"model": result.model.model_copy(update={"n_parameters": 77})}
     )
-    if cell.recipe is None:
-        (folder / "evaluation").mkdir(parents=True)
-        save_result(result, folder / "evaluation")
-        return
-    seed = folder / f"seed-{cell.seed}"
+    seed = folder if cell.recipe is None else folder / f"seed-{cell.seed}"
     (seed / "evaluation").mkdir(parents=True)
     subset = {"n_frames": 5, "digest": "d"}
     names = ("zifbench", "recipe", "recipe_digest", "store", "store_version", "split",
@@ -242,9 +238,12 @@ def finish(plan, cell, force, *, ended="completed"):
         "read": {"train": subset, "validation": subset},
         "test": subset,
         "n_shared_with_test": 0,
-        "trained": [trained],
+        "trained": [] if cell.recipe is None else [trained],
     }
     (folder / "training.json").write_text(json.dumps(record))
+    if cell.recipe is None:
+        save_result(result, seed / "evaluation")
+        return
     column = "validation_per_atom_energy_rmse", "validation_forces_rmse"
     write_curve(
         seed / "curve.csv",
@@ -272,7 +271,7 @@ def test_rows_are_means_with_the_spread_of_the_seeds(plan):
     text = markdown(found)
     assert "| one | random-3 | 2 | 12.0 ± 2.8 | 100 | 5 | 77 | yes |" in text
     assert "| wide | random-6 | 0 of 2 | – | – | – | – | – |" in text
-    assert "| dummy-mean | random-6 | – | 99.0 | 100 | – | 77 | yes |" in text
+    assert "| dummy-mean | random-6 | – | 99.0 | 100 | 5 | 77 | yes |" in text
     assert "wide on random-6, seed 4: diverged: it grew" in text
     write_tables(found, plan.out)
     with (plan.out / "table.csv").open(newline="") as file:

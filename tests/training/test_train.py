@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ import zifbench
 from tests.dataset.stores import ABOUT, series, write_store
 from tests.training.stores import TINY, tiny_store
 from zifbench.benchmark.result import load_result
-from zifbench.errors import OutOfMemoryError, ResultError, TrainingError
+from zifbench.dataset.splits.generators import make_split, write_split
+from zifbench.dataset.store import open_store
+from zifbench.errors import DataError, OutOfMemoryError, ResultError, TrainingError
 from zifbench.potentials.formats import sha256_of
 from zifbench.training import process
 from zifbench.training.curve import read_curve
@@ -195,7 +198,8 @@ def trained_by(monkeypatch, folder, code):
 
 
 def test_a_process_that_the_system_kills_lacked_memory(monkeypatch, tmp_path):
-    (tmp_path / "last.ckpt").touch()
+    with zipfile.ZipFile(tmp_path / "last.ckpt", "w"):
+        pass  # as far as the command looks into it
     with pytest.raises(OutOfMemoryError, match=r"killed, .*last.ckpt is good, the same command"):
         trained_by(monkeypatch, tmp_path, "import os; os.kill(os.getpid(), 9)")
 
@@ -252,3 +256,271 @@ def test_two_trainings_in_one_directory_are_refused(tmp_path):
         locked(tmp_path / ".lock"),
     ):
         pass
+
+
+def test_the_process_has_the_lock_and_the_threads(monkeypatch, tmp_path):
+    code = (
+        "import os, sys, pathlib\n"
+        "held = [os.readlink(f) for f in pathlib.Path('/proc/self/fd').iterdir() if f.exists()]\n"
+        "print(os.environ['OMP_NUM_THREADS'], any('.lock' in f for f in held)); sys.exit(5)"
+    )
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("no /proc")
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    with pytest.raises(TrainingError, match="code 5: 1 True"):
+        trained_by(monkeypatch, tmp_path, code)
+
+
+def test_what_the_process_leaves_behind_is_ended(monkeypatch, tmp_path):
+    """As the processes of several devices, when the first of them is killed."""
+    code = (
+        "import os, subprocess, sys, time\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
+        f"open(r'{tmp_path}/child', 'w').write(str(child.pid))\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    with pytest.raises(OutOfMemoryError):
+        trained_by(monkeypatch, tmp_path, code)
+    child = Path("/proc") / (tmp_path / "child").read_text() / "stat"
+    until = time.monotonic() + 10
+    while child.exists() and child.read_text().rpartition(")")[2].split()[0] not in "ZX":
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_a_damaged_checkpoint_is_named_and_left(monkeypatch, tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(b"PK\x03\x04 half of a checkpoint")
+    with pytest.raises(ResultError, match=r"last.ckpt is damaged; delete it, and the same command"):
+        trained_by(monkeypatch, tmp_path, "raise SystemExit('nothing was to be started')")
+    assert (tmp_path / "last.ckpt").is_file()
+    assert not (tmp_path / process.LOG_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "message"),
+    [
+        (
+            "print('no such file'); raise SystemExit(1)",
+            TrainingError,
+            "nequip-package failed .*such",
+        ),
+        ("import os; os.kill(os.getpid(), 9)", OutOfMemoryError, "nequip-package was killed, most"),
+    ],
+)
+def test_a_tool_that_fails_is_named(monkeypatch, tmp_path, code, error, message):
+    script = tmp_path / "python"
+    script.write_text(f"#!{sys.executable}\n{code}\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(process.sys, "executable", str(script))
+    with locked(tmp_path / ".lock") as lock, pytest.raises(error, match=message):
+        process.run_tool("package", [], tmp_path, threads=1, lock=lock)
+
+
+# -- what is made of a training process, without one -----------------------------------------------
+
+
+@pytest.fixture
+def without_training(monkeypatch):
+    """Trainings that end as `ends` says for each seed; calls of tools and evaluations are noted."""
+    from types import SimpleNamespace
+
+    from zifbench.training import run as module
+    from zifbench.training.curve import write_curve
+
+    ends, calls = {}, []
+
+    def run_training(directory, **_):
+        losses, kind = ends.get(directory.name, ([3.0, 1.0, 2.0], "completed"))
+        calls.append(("train", directory.name, (directory / "curve.csv").exists()))
+        rows = [{"epoch": k, "step": k, "seconds": 2.0} for k in range(len(losses))]
+        rows = [row | {"validation_loss": loss} for row, loss in zip(rows, losses, strict=True)]
+        rows = [row | {"train_loss": 1.0, "learning_rate": 0.1} for row in rows]
+        if rows:
+            write_curve(directory / "curve.csv", rows)
+        ending = Ending(kind, "so it ended", len(losses))
+        write_ending(directory, ending)
+        return ending
+
+    def run_tool(program, arguments, directory, **_):
+        calls.append((program, [word.rpartition("/")[2] for word in arguments]))
+        Path(arguments[-1] if program == "package" else arguments[1]).write_text(program)
+
+    def evaluate(model, data, out, options, progress):
+        calls.append(("evaluate", model.rpartition("/")[2], options.subset, options.resume))
+        found = {"force_mae": ({}, 5.0), "rdf": ({}, 9.0), "energy_mae": ({"phase": "glass"}, 7.0)}
+        measurements = [
+            SimpleNamespace(quantity=name, unit="u", subset=subset, value=value)
+            for name, (subset, value) in found.items()
+        ]
+        return SimpleNamespace(measurements=lambda: measurements)
+
+    monkeypatch.setattr(module, "run_training", run_training)
+    monkeypatch.setattr(module, "run_tool", run_tool)
+    monkeypatch.setattr(module, "evaluate", evaluate)
+    return ends, calls
+
+
+def train_here(made, out, seeds=(1,), changes=TINY, device="cpu", **machine):
+    from zifbench.training.recipe import load_recipe
+    from zifbench.training.run import Machine, train
+
+    recipe = load_recipe("nequip-small", changes)
+    machine = Machine(device, threads=1, **machine)
+    return train(recipe, str(made[0]), made[1], out, list(seeds), machine)
+
+
+def test_the_best_epoch_is_packaged_tested_and_told(made, tmp_path, without_training):
+    _, calls = without_training
+    record = train_here(made, tmp_path / "out")
+    packaged = ("package", ["build", "best.ckpt", "unfinished.model.nequip.zip"])
+    tested = ("evaluate", "model.nequip.zip", "test", False)
+    assert calls == [("train", "seed-1", False), packaged, tested]
+    [trained] = record.trained
+    assert (trained.epochs, trained.best_epoch, trained.seconds) == (3, 2, 6.0)
+    assert trained.test_errors == {"force_mae": (5.0, "u")}  # not those of a phase
+    calls.clear()
+    train_here(made, tmp_path / "out", seeds=(1, 2), compile=True)  # nothing is done again
+    assert ("train", "seed-1", True) not in calls and packaged in calls
+    programs = [call[0] for call in calls]
+    assert programs == ["compile", "evaluate", "train", "package", "compile", "evaluate"]
+    options = ["--mode", "aotinductor", "--device", "cpu", "--target", "ase"]
+    assert calls[0][1] == ["model.nequip.zip", "unfinished.model.nequip.pt2", *options]
+    assert (tmp_path / "out" / "seed-1" / "model.nequip.pt2").read_text() == "compile"
+
+
+def test_seeds_that_diverge_are_told_after_the_others(made, tmp_path, without_training):
+    ends, calls = without_training
+    ends["seed-1"] = ([], "diverged")
+    out = tmp_path / "out"
+    with pytest.raises(TrainingError, match=r"seed 1 diverged: .*; no epoch .*\(1 of 2 seeds fail"):
+        train_here(made, out, seeds=(1, 2))
+    record = json.loads((out / "training.json").read_text())
+    assert [t["ended"] for t in record["trained"]] == ["diverged", "completed"]
+    assert [t["model_sha256"] is None for t in record["trained"]] == [True, False]
+    calls.clear()
+    assert train_here(made, out, seeds=(2,)).trained  # that of seed 1 is no fault of seed 2
+    (out / "seed-1" / "curve.csv").write_text("epoch\n0\n")  # of an attempt without a checkpoint
+    ends.clear()
+    calls.clear()
+    train_here(made, out, seeds=(1,))
+    assert calls[0] == ("train", "seed-1", False)
+
+
+def test_what_is_refused_before_a_training(made, tmp_path, make_frames, without_training):
+    import dataclasses
+
+    _, calls = without_training
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match="is one trajectory; a split belongs to the whole store"):
+        train_here((made[0] / "liquid", made[1]), out)
+    frames = series(make_frames, 9, seed=3)
+    pool = {"a": (frames, ABOUT), "b": (frames[[0]], ABOUT | {"state": "copy"})}
+    both = write_store(tmp_path / "both.zarr", pool), tmp_path / "leaking.json"
+    with open_store(both[0]) as store:
+        split = make_split(store, "random", train=6, test=2, validation=2)
+    subsets = {"train": {"a": np.arange(6)}, "validation": {"a": np.array([6, 7])}}
+    subsets["test"] = {"b": np.array([0])}
+    write_split(dataclasses.replace(split, subsets=subsets), both[1])
+    for train in (train_here, dummy_here):
+        with pytest.raises(DataError, match="1 test frames are train frames too"):
+            train(both, out)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for train in (train_here, dummy_here):
+        with pytest.raises(ResultError, match="thesis holds other files than a training"):
+            train(made, tmp_path / "thesis")
+        with pytest.raises(ResultError, match="file is a file; give another"):
+            train(made, tmp_path / "file")
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["thesis.txt"]
+    assert not out.exists() and not calls
+
+
+def test_devices_that_are_not_there_are_refused(made, tmp_path, monkeypatch, without_training):
+    from zifbench.potentials import torch_potential
+
+    monkeypatch.setattr(torch_potential, "choose_device", lambda name: name)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for device, message in (
+        ("cuda:1", "--device cuda:1 is one GPU, and --devices 3 wants more"),
+        ("cuda", "--devices 3: there are 2 GPUs here"),
+    ):
+        with pytest.raises(DataError, match=message):
+            train_here(made, tmp_path / "out", device=device, devices=3)
+    assert not (tmp_path / "out").exists()
+    assert train_here(made, tmp_path / "out", devices=3).request.devices == 3
+
+
+def test_a_changed_recipe_is_named_by_its_entry(made, tmp_path, without_training):
+    out = tmp_path / "out"
+    train_here(made, out)
+    for change, message in (
+        ("model.layers=2", "was begun with model.layers = 1, now it is 2; go on"),
+        ("schedule.kind=plateau", "was begun with schedule.kind = cosine, now it is plateau"),
+    ):
+        with pytest.raises(ResultError, match=message):
+            train_here(made, out, changes=(*TINY, change))
+    (out / "recipe.yaml").unlink()
+    with pytest.raises(ResultError, match="was begun with recipe_digest = "):
+        train_here(made, out, changes=(*TINY, "epochs=3"))
+
+
+# -- the dummy -------------------------------------------------------------------------------------
+
+
+def dummy_here(made, out):
+    from zifbench.training.run import train_dummy
+
+    return train_dummy(str(made[0]), made[1], out)
+
+
+def test_the_dummy_has_a_mean_for_each_composition_and_no_other():
+    from ase import Atoms
+
+    from zifbench.errors import ModelError
+    from zifbench.training.dummy import MeanEnergy, composition
+
+    dummy = MeanEnergy({composition([7, 30]): -5.0, composition([7, 7, 30]): -9.0})
+    for symbols, energy in (("NZn", -5.0), ("ZnN", -5.0), ("N2Zn", -9.0)):
+        atoms = Atoms(symbols)
+        atoms.calc = dummy
+        assert atoms.get_potential_energy() == energy
+        assert not atoms.get_forces().any()
+    atoms = Atoms("N3Zn")
+    atoms.calc = dummy
+    with pytest.raises(ModelError, match="dummy-mean was fitted to no frame of composition N3Zn"):
+        atoms.get_potential_energy()
+
+
+def test_the_dummy_goes_on_where_it_was_killed_and_with_the_same_only(made, tmp_path, make_frames):
+    out = tmp_path / "dummy"
+    before = dummy_here(made, out)
+    model = (out / "dummy-mean.pkl").read_bytes()
+    (out / "evaluation" / "result.json").unlink()  # killed before it was whole
+    (out / "dummy-mean.pkl").unlink()
+    assert dummy_here(made, out).measurements() == before.measurements()
+    assert (out / "dummy-mean.pkl").read_bytes() == model
+    other = write_store(tmp_path / "o.zarr", {"liquid": (series(make_frames, 13, seed=9), ABOUT)})
+    split = tmp_path / "other.json"
+    with open_store(other) as store:
+        write_split(make_split(store, "random", train=6, test=4, validation=3), split)
+    with pytest.raises(ResultError, match=r"with store = tiny.zarr, now it is o.zarr"):
+        dummy_here((other, split), out)
+    with pytest.raises(ResultError, match="was begun with recipe = dummy-mean, now it is nequip-s"):
+        train_here(made, out)
+    with locked(out / ".zifbench.lock"), pytest.raises(ResultError, match="another training is"):
+        dummy_here(made, out)
+    assert (out / "dummy-mean.pkl").read_bytes() == model
+
+
+def test_the_dummy_takes_no_options_of_a_training(made, tmp_path):
+    from typer.testing import CliRunner
+
+    from zifbench.cli import app
+
+    given = ["train", "dummy-mean", "--data", str(made[0]), "--split", str(made[1])]
+    given += ["--out", str(tmp_path / "out"), "--seeds", "3", "--set", "epochs=4"]
+    error = CliRunner().invoke(app, given).exception
+    assert isinstance(error, DataError)
+    assert "dummy-mean is a mean, for which --seeds, --set means nothing" in str(error)
+    assert not (tmp_path / "out").exists()

@@ -71,6 +71,18 @@ def expand(
     }
 
 
+def check_model(recipe: Recipe) -> None:
+    """Refuse what nequip would find out in the middle of things: symmetry functions.
+
+    Raises:
+        ModelError, UnknownNameError: values that make no sense; see `choice.function_set`.
+    """
+    if isinstance(recipe.model, HdnnpModel):
+        from zifbench.potentials.hdnnp.choice import function_set
+
+        function_set(recipe.elements, recipe.cutoff_A, **_symmetry_functions(recipe.model))
+
+
 def model_config(recipe: Recipe, *, seed: int) -> dict[str, Any]:
     """The model alone; its statistics are those of the training frames."""
     common: dict[str, Any] = {

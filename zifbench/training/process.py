@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -19,6 +20,7 @@ from zifbench.training.paths import LAST_FILE, LOG_FILE
 PARENT_VARIABLE = "ZIFBENCH_TRAINING_PARENT"
 _LOOK_S = 0.2  # between two looks at what the process has written
 _PATIENCE_S = 20.0  # for a process that was asked to end
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -64,14 +66,18 @@ def run_training(
         OutOfMemoryError: memory did not suffice.
         TrainingError: the process failed in another way.
     """
+    kept = directory / LAST_FILE
+    if kept.is_file() and not zipfile.is_zipfile(kept):
+        raise ResultError(
+            f"{kept} is damaged; delete it, and the same command begins this seed anew"
+        )
     (directory / ENDING_FILE).unlink(missing_ok=True)
     command = [sys.executable, "-m", "zifbench.training.worker", str(directory)]
     with (directory / LOG_FILE).open("a") as log:
         code = _watched(command, log, threads=threads, lock=lock, look=look)
     ending = read_ending(directory)
-    kept = directory / LAST_FILE
     again = f"; {kept} is good, the same command goes on from there" if kept.is_file() else ""
-    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+    if code in _KILLED:
         raise OutOfMemoryError(
             f"the training process was killed, most likely for lack of memory{again}; a smaller "
             "batch_frames, cutoff_A or model needs less"
@@ -90,15 +96,23 @@ def run_training(
     return ending
 
 
-def run_tool(program: str, arguments: list[str], directory: Path, *, lock: int) -> None:
+def run_tool(
+    program: str, arguments: list[str], directory: Path, *, threads: int | None, lock: int
+) -> None:
     """Run one of nequip's programs, its output in the log.
 
     Raises:
+        OutOfMemoryError: the system killed it.
         TrainingError: it failed; the message gives the last line that it wrote.
     """
     code = f"from nequip.scripts.{program} import main; main()"
     with (directory / LOG_FILE).open("a") as log:
-        status = _watched([sys.executable, "-c", code, *arguments], log, threads=None, lock=lock)
+        status = _watched([sys.executable, "-c", code, *arguments], log, threads=threads, lock=lock)
+    if status in _KILLED:
+        raise OutOfMemoryError(
+            f"nequip-{program} was killed, most likely for lack of memory; the training is "
+            "complete, and the same command goes on after it"
+        )
     if status:
         raise TrainingError(
             f"nequip-{program} failed (see {directory / LOG_FILE}): "
@@ -138,14 +152,15 @@ def _watched(
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and those that it has started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            return
+    """End the process and those that it has started, also where it has left them behind."""
+    if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+            os.killpg(process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_PATIENCE_S)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def last_line(log: Path) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from zifbench.errors import DataError, unknown_name
 from zifbench.training.strict import (
@@ -225,6 +225,14 @@ class Recipe(Strict):
         if len(set(elements)) < len(elements):
             raise ValueError("an element is there twice")
         return elements
+
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> Recipe:
+        if not (self.energy_weight or self.force_weight or self.stress_weight):
+            raise ValueError(
+                "energy_weight, force_weight and stress_weight are all 0, wanted one above 0"
+            )
+        return self
 
     def dump(self) -> dict[str, Any]:
         """All entries, defaults included, as in the file."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -12,10 +14,10 @@ from zifbench.benchmark.provenance import installed_versions
 from zifbench.benchmark.result import Provenance, Record, parse_record
 from zifbench.dataset.splits.manifest import Split
 from zifbench.dataset.store import Store
-from zifbench.errors import DataError, ResultError
+from zifbench.errors import DataError, ResultError, ZifbenchError
 from zifbench.files import write_text_atomically
-from zifbench.training.paths import RECORD_FILE
-from zifbench.training.recipe import Recipe
+from zifbench.training.paths import RECIPE_FILE, RECORD_FILE
+from zifbench.training.recipe import Recipe, load_recipe
 from zifbench.training.subsets import READ_SUBSETS, TEST_SUBSET
 
 LOCK_FILE = ".zifbench.lock"  # also what tells our directories from other people's
@@ -119,13 +121,41 @@ def make_request(
     threads: int | None,
 ) -> Request:
     """The identity of a training."""
+    return _request(
+        recipe.name,
+        recipe.dump(),
+        store,
+        split,
+        split_file,
+        device=device,
+        devices=devices,
+        threads=threads,
+    )
+
+
+def make_dummy_request(name: str, store: Store, split: Split, split_file: Path) -> Request:
+    """The identity of what is fitted without a recipe, on one CPU."""
+    return _request(name, {}, store, split, split_file, device="cpu", devices=1, threads=None)
+
+
+def _request(
+    name: str,
+    entries: Mapping[str, Any],
+    store: Store,
+    split: Split,
+    split_file: Path,
+    *,
+    device: str,
+    devices: int,
+    threads: int | None,
+) -> Request:
     from zifbench import __version__
 
-    entries = json.dumps(recipe.dump(), sort_keys=True)
+    text = json.dumps(entries, sort_keys=True)
     return Request(
         zifbench=__version__,
-        recipe=recipe.name,
-        recipe_digest=hashlib.sha256(entries.encode()).hexdigest(),
+        recipe=name,
+        recipe_digest=hashlib.sha256(text.encode()).hexdigest(),
         store=split.store.name,
         store_version=store.version,
         split=split.name,
@@ -148,22 +178,28 @@ def make_record(request: Request, split: Split, digests: dict[str, str]) -> Trai
     )
 
 
-def open_record(out: Path, new: TrainingRecord) -> TrainingRecord:
+def open_record(out: Path, new: TrainingRecord, recipe: Recipe | None = None) -> TrainingRecord:
     """The record to go on with: that of the directory, or `new`, written.
+
+    Args:
+        out: Directory of the training.
+        new: What is asked for now.
+        recipe: What its digest is of, to name the entry that differs.
 
     Raises:
         ResultError: the directory holds something else, or a training of another request.
     """
+    check_directory(out)
     file = out / RECORD_FILE
     if not file.is_file():
-        if out.is_dir() and any(path.name != LOCK_FILE for path in out.iterdir()):
-            raise ResultError(f"{out} holds other files than a training; give another --out")
         write_record(out, new)
         return new
     old = parse_record(TrainingRecord, file)
     for name in Request.model_fields:
         before, now = getattr(old.request, name), getattr(new.request, name)
         if before != now:
+            if name == "recipe_digest" and recipe is not None:
+                name, before, now = _changed_entry(out / RECIPE_FILE, recipe) or (name, before, now)
             raise ResultError(
                 f"{out} was begun with {name} = {_short(before)}, now it is {_short(now)}; go on "
                 "with the same, or give another --out"
@@ -171,14 +207,61 @@ def open_record(out: Path, new: TrainingRecord) -> TrainingRecord:
     return old
 
 
+def check_directory(out: Path) -> None:
+    """Refuse a directory of something else, before anything is written there.
+
+    Raises:
+        ResultError: it holds other files than a training, or is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise ResultError(f"{out} is a file; give another --out directory")
+    ours = not out.is_dir() or (out / RECORD_FILE).is_file()
+    if not ours and any(path.name != LOCK_FILE for path in out.iterdir()):
+        raise ResultError(f"{out} holds other files than a training; give another --out")
+
+
 def write_record(out: Path, record: TrainingRecord) -> None:
     """Replace the file."""
     write_text_atomically(out / RECORD_FILE, record.model_dump_json(indent=1) + "\n")
 
 
+def _changed_entry(file: Path, recipe: Recipe) -> tuple[str, object, object] | None:
+    """The first entry that differs from that of a file, if it can be read: key, before, now."""
+    try:
+        earlier = load_recipe(str(file))
+    except (ZifbenchError, OSError):
+        return None  # the digest says that something differs
+    before, now = _flat(earlier.dump()), _flat(recipe.dump())
+    changed = [key for key in before | now if before.get(key) != now.get(key)]
+    return next(((key, before.get(key), now.get(key)) for key in changed), None)
+
+
+def _flat(entries: Mapping[str, Any], section: str = "") -> dict[str, Any]:
+    """Entries of sections as `section.key`, as --set takes them."""
+    found: dict[str, Any] = {}
+    for key, value in entries.items():
+        is_section = isinstance(value, Mapping)
+        found |= _flat(value, f"{section}{key}.") if is_section else {f"{section}{key}": value}
+    return found
+
+
 def _short(value: object) -> str:
     text = str(value)
     return f"{text[:12]}…" if len(text) == 64 else text
+
+
+def check_subsets(split: Split) -> None:
+    """Refuse a split that lacks one of the subsets.
+
+    Raises:
+        DataError: it does, and which.
+    """
+    absent = [name for name in (*READ_SUBSETS, TEST_SUBSET) if name not in split.subsets]
+    if absent:
+        raise DataError(
+            f"split {split.name} has no {absent[0]} frames, and training needs "
+            f"{', '.join(READ_SUBSETS)} and {TEST_SUBSET}; ask for fewer frames in the others"
+        )
 
 
 def check_frames(recipe: Recipe, store: Store, split: Split) -> bool:
@@ -192,12 +275,7 @@ def check_frames(recipe: Recipe, store: Store, split: Split) -> bool:
     """
     from ase.data import chemical_symbols
 
-    absent = [name for name in (*READ_SUBSETS, TEST_SUBSET) if name not in split.subsets]
-    if absent:
-        raise DataError(
-            f"split {split.name} has no {absent[0]} frames, and training needs "
-            f"{', '.join(READ_SUBSETS)} and {TEST_SUBSET}; ask for fewer frames in the others"
-        )
+    check_subsets(split)
     names = sorted({name for subset in READ_SUBSETS for name in split.rows(subset)})
     used = [store.trajectories[name] for name in names]
     for trajectory in used:

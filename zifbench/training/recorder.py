@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from zifbench.training.curve import CURVE_FILE, Row, write_curve
-from zifbench.training.ending import Ending, write_ending
+from zifbench.training.ending import Ending, lacks_memory, write_ending
 from zifbench.training.paths import BEST_FILE, LAST_FILE
 from zifbench.training.process import PARENT_VARIABLE
 
@@ -125,9 +124,8 @@ class Recorder(Checkpoint):
         self, trainer: lightning.Trainer, pl_module: Any, exception: BaseException
     ) -> None:
         """Tell lack of memory from other failures."""
-        memory = isinstance(exception, torch.OutOfMemoryError | MemoryError)
-        text = " ".join(str(exception).split())
-        if memory or "can't allocate memory" in text or "out of memory" in text:
+        if lacks_memory(exception):
+            text = " ".join(str(exception).split())
             self._end(Ending("out of memory", text[:200], len(self._rows)))
 
     # -- pieces -----------------------------------------------------------------------------------

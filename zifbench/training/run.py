@@ -23,14 +23,15 @@ from zifbench.benchmark.provenance import collect_provenance
 from zifbench.benchmark.result import Result
 from zifbench.dataset.named import open_named
 from zifbench.dataset.splits.manifest import Split, load_split
-from zifbench.errors import DataError, ResultError, TrainingError
+from zifbench.dataset.store import Store
+from zifbench.errors import DataError, TrainingError
 from zifbench.files import write_text_atomically
 from zifbench.potentials.formats import sha256_of
 from zifbench.progress import Progress, no_progress
 from zifbench.training.curve import CURVE_FILE, Row, draw_learning_curves, read_curve
-from zifbench.training.dummy import fit_dummy
+from zifbench.training.dummy import DUMMY, fit_dummy
 from zifbench.training.ending import Ending, read_ending
-from zifbench.training.expand import expand
+from zifbench.training.expand import check_model, expand
 from zifbench.training.paths import (
     BEST_FILE,
     COMPILED_FILE,
@@ -40,7 +41,6 @@ from zifbench.training.paths import (
     MODEL_FILE,
     PICTURE_FILE,
     RECIPE_FILE,
-    RECORD_FILE,
 )
 from zifbench.training.process import locked, run_tool, run_training
 from zifbench.training.recipe import Recipe
@@ -48,7 +48,10 @@ from zifbench.training.record import (
     LOCK_FILE,
     Trained,
     TrainingRecord,
+    check_directory,
     check_frames,
+    check_subsets,
+    make_dummy_request,
     make_record,
     make_request,
     open_record,
@@ -126,14 +129,14 @@ def train(
     """
     from zifbench.potentials.torch_potential import choose_device
 
+    check_directory(out)
+    check_model(recipe)
     split = load_split(split_file)
-    store, trajectory = open_named(data)
-    with store:
-        if trajectory is not None:
-            raise DataError(f"--data {data} is one trajectory; a split belongs to the whole store")
+    with _whole_store(data) as store:
         split.check(store)
         stress = check_frames(recipe, store, split)
         device = choose_device(machine.device)
+        _check_devices(device, machine.devices)
         request = make_request(
             recipe,
             store,
@@ -145,7 +148,7 @@ def train(
         )
     new = make_record(request, split, dict(check_disjoint(data, split)))
     with locked(out / LOCK_FILE) as lock:
-        record = open_record(out, new)
+        record = open_record(out, new, recipe)
         write_text_atomically(out / RECIPE_FILE, as_yaml(recipe.dump()))
         job = _Job(recipe, data, split, split_file, out, machine, report, device, stress, lock)
         for seed in seeds:
@@ -170,15 +173,40 @@ def train_dummy(
     Raises:
         ZifbenchError: see `train`.
     """
+    check_directory(out)
     split = load_split(split_file)
-    with open_named(data)[0] as store:
+    with _whole_store(data) as store:
         split.check(store)
-    check_disjoint(data, split)
-    if (out / RECORD_FILE).exists():
-        raise ResultError(f"{out} holds the training of a recipe; give another --out")
-    model = fit_dummy(data, split_file, out)
-    folder = out / EVALUATION_FOLDER
-    return _evaluate(model, data, split_file, folder, "cpu", None, report, progress)
+        check_subsets(split)
+        request = make_dummy_request(DUMMY, store, split, split_file)
+    new = make_record(request, split, dict(check_disjoint(data, split)))
+    with locked(out / LOCK_FILE):
+        open_record(out, new)
+        model = fit_dummy(data, split_file, out)
+        folder = out / EVALUATION_FOLDER
+        return _evaluate(model, data, split_file, folder, "cpu", None, report, progress)
+
+
+def _check_devices(device: str, devices: int) -> None:
+    if devices == 1 or device == "cpu":
+        return
+    import torch
+
+    if ":" in device:
+        raise DataError(
+            f"--device {device} is one GPU, and --devices {devices} wants more; leave one out"
+        )
+    n_there = torch.cuda.device_count()
+    if devices > n_there:
+        raise DataError(f"--devices {devices}: there are {n_there} GPUs here")
+
+
+def _whole_store(data: str) -> Store:
+    store, trajectory = open_named(data)
+    if trajectory is not None:
+        store.close()
+        raise DataError(f"--data {data} is one trajectory; a split belongs to the whole store")
+    return store
 
 
 def seed_folder(out: Path, seed: int) -> Path:
@@ -218,7 +246,7 @@ class _Job:
         )
         if ending.kind != "completed":
             return trained
-        model = self._package(directory)
+        model = self._package(directory, say)
         return trained.model_copy(
             update={
                 "model_sha256": sha256_of(model),
@@ -252,7 +280,7 @@ class _Job:
                 look=lambda: curve.look(advance),
             )
 
-    def _package(self, directory: Path) -> Path:
+    def _package(self, directory: Path, say: Say) -> Path:
         """The packaged model, and its compiled form if that is wanted."""
         model = directory / MODEL_FILE
         if not model.is_file():
@@ -261,6 +289,7 @@ class _Job:
                 "package",
                 ["build", str(directory / BEST_FILE), str(unfinished)],
                 directory,
+                threads=self.machine.threads,
                 lock=self.lock,
             )
             unfinished.replace(model)
@@ -268,7 +297,14 @@ class _Job:
         if self.machine.compile and not compiled.is_file():
             unfinished = directory / f"unfinished.{COMPILED_FILE}"
             options = ["--mode", "aotinductor", "--device", self.device, "--target", "ase"]
-            run_tool("compile", [str(model), str(unfinished), *options], directory, lock=self.lock)
+            say("compiling the model, which takes minutes")
+            run_tool(
+                "compile",
+                [str(model), str(unfinished), *options],
+                directory,
+                threads=self.machine.threads,
+                lock=self.lock,
+            )
             unfinished.replace(compiled)
         return model
 

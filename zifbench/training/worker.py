@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from zifbench.training.ending import Ending, read_ending, write_ending
+from zifbench.training.ending import Ending, lacks_memory, read_ending, write_ending
 from zifbench.training.paths import CONFIG_FILE, LAST_FILE
 
 
@@ -37,7 +37,8 @@ def main(directory: Path) -> None:
     except Exception as error:
         if read_ending(directory) is None:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
-            write_ending(directory, Ending("failed", f"{type(error).__name__}: {reason}", 0))
+            kind = "out of memory" if lacks_memory(error) else "failed"
+            write_ending(directory, Ending(kind, f"{type(error).__name__}: {reason}", 0))
         raise
 
 

@@ -190,7 +190,7 @@ def _draw_sizes(axes: Axes, sweep: Sweep, quantity: str) -> None:
     """Errors against training frames: colours are candidates, lines ways of sampling."""
     lines: dict[tuple[str, str], list[SweepRow]] = {}
     for row in sweep.rows:
-        if row.n_train is not None and row.values(quantity):
+        if not row.is_dummy and row.values(quantity):
             sampled = row.split.rpartition(_WITH_SIZE)[0] or row.split
             lines.setdefault((row.candidate, sampled), []).append(row)
     colour, style = _looks(c for c, _ in lines), _looks(s for _, s in lines)
@@ -208,7 +208,7 @@ def _draw_sizes(axes: Axes, sweep: Sweep, quantity: str) -> None:
             label=f"{candidate}, {sampled}",
         )
     for row in sweep.rows:
-        if row.n_train is None and row.values(quantity):
+        if row.is_dummy and row.values(quantity):
             axes.axhline(
                 row.mean(quantity) or np.nan, color="#777777", linewidth=0.8, linestyle=":"
             )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from zifbench.benchmark.result import Record, Result, load_result, parse_record
+from zifbench.benchmark.result import RESULT_FILE, Record, Result, load_result, parse_record
 from zifbench.files import write_text_atomically
 from zifbench.formatting import format_value
 from zifbench.training.curve import CURVE_FILE, Row, read_curve
@@ -82,6 +82,11 @@ class SweepRow(Record):
     cells: list[CellResult] = Field(default_factory=list)
     missing: dict[int, str] = Field(default_factory=dict)
 
+    @property
+    def is_dummy(self) -> bool:
+        """Whether there is nothing to train, and no seed."""
+        return bool(self.cells) and self.cells[0].seed is None
+
     def values(self, quantity: str) -> list[float]:
         """Of all seeds."""
         return [cell.values[quantity] for cell in self.cells if quantity in cell.values]
@@ -147,7 +152,7 @@ def collect(plan: Plan, failed: Mapping[str, str]) -> Sweep:
             if m.quantity in QUANTITIES and not set(m.subset) - {"atoms"}
         }
         units |= {name: m.unit for name, m in overall.items()}
-        trained = None if record is None else record.trained[0]
+        trained = record.trained[0] if record.trained else None
         finished = CellResult(
             seed=None if trained is None else trained.seed,
             epochs=None if trained is None else trained.epochs,
@@ -160,7 +165,7 @@ def collect(plan: Plan, failed: Mapping[str, str]) -> Sweep:
         )
         rows[key] = row.model_copy(
             update={
-                "n_train": row.n_train if record is None else record.read["train"].n_frames,
+                "n_train": record.read["train"].n_frames,
                 "n_test": result.data.n_frames,
                 "test_digest": result.data.digest,
                 "cells": [*row.cells, finished],
@@ -244,18 +249,18 @@ def _csv(sweep: Sweep) -> str:
     return text.getvalue()
 
 
-def _finished(plan: Plan, cell: Cell) -> tuple[Result, TrainingRecord | None] | None:
+def _finished(plan: Plan, cell: Cell) -> tuple[Result, TrainingRecord] | None:
     folder = plan.folder(cell)
+    if not (folder / RECORD_FILE).is_file():
+        return None
+    record = parse_record(TrainingRecord, folder / RECORD_FILE)
     if cell.recipe is None:
-        evaluated, record = folder / EVALUATION_FOLDER, None
+        evaluated = folder / EVALUATION_FOLDER
     else:
-        if not (folder / RECORD_FILE).is_file():
-            return None
-        record = parse_record(TrainingRecord, folder / RECORD_FILE)
         if [t.ended for t in record.trained] != ["completed"]:
             return None
         evaluated = seed_folder(folder, cell.seed) / EVALUATION_FOLDER
-    if not (evaluated / "result.json").is_file():
+    if not (evaluated / RESULT_FILE).is_file():
         return None
     return load_result(evaluated), record
 
@@ -288,7 +293,7 @@ def _unit(quantity: str, unit: str) -> str:
 
 def _counted(row: SweepRow) -> str:
     n, lacking = len(row.cells), len(row.missing)
-    if n and row.cells[0].seed is None:
+    if row.is_dummy:
         return "–"
     return f"{n} of {n + lacking}" if lacking else str(n)
 
