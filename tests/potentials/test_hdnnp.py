@@ -314,6 +314,15 @@ def test_smallest_distances_are_those_of_the_bundled_frames() -> None:
         ({"hidden": [15, 0]}, r"hidden: wanted whole numbers of neurons above 0, got \[15, 0\]"),
         ({"hiden": [15]}, "unknown argument of HDNNPModel 'hiden'; did you mean hidden"),
         ({"statistics": {"H": {"mean": [0.0], "scale": [1.0]}}}, "1 means and 1 scales for H"),
+        (
+            {
+                "type_names": ["N"],
+                "radial": [[0.0, 0.0]],
+                "angular": [],
+                "statistics": {"N": {"mean": [0.0], "scale": [0.0]}},
+            },
+            "statistics: wanted scales above 0 for N, got 0",
+        ),
     ],
 )
 def test_bad_recipes_are_refused_in_one_sentence(options: dict[str, Any], message: str) -> None:

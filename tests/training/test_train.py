@@ -205,18 +205,19 @@ def test_a_process_that_the_system_kills_lacked_memory(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "error", "message"),
+    ("kind", "reason", "error", "message"),
     [
-        ("out of memory", OutOfMemoryError, "not enough memory for one batch .why."),
-        ("failed", TrainingError, "training failed: why"),
-        ("stopped", TrainingError, "training failed: why"),
+        ("out of memory", "why", OutOfMemoryError, "not enough memory for one batch .why."),
+        ("failed", "why", TrainingError, "training failed: why"),
+        ("stopped", "why", TrainingError, "training failed: why"),
+        ("failed", "Connection closed by peer [::1]", OutOfMemoryError, "was killed, most likely"),
     ],
 )
-def test_the_reason_of_the_process_is_told(monkeypatch, tmp_path, kind, error, message):
+def test_the_reason_of_the_process_is_told(monkeypatch, tmp_path, kind, reason, error, message):
     code = (
         "import sys, json\n"
         f"open(r'{tmp_path}/ending.json', 'w')"
-        f".write(json.dumps(dict(kind={kind!r}, reason='why', epochs=1)))\nsys.exit(1)"
+        f".write(json.dumps(dict(kind={kind!r}, reason={reason!r}, epochs=1)))\nsys.exit(1)"
     )
     write_ending(tmp_path, Ending("completed", "of an earlier attempt", 9))
     with pytest.raises(error, match=message):
@@ -314,6 +315,29 @@ def test_a_tool_that_fails_is_named(monkeypatch, tmp_path, code, error, message)
     monkeypatch.setattr(process.sys, "executable", str(script))
     with locked(tmp_path / ".lock") as lock, pytest.raises(error, match=message):
         process.run_tool("package", [], tmp_path, threads=1, lock=lock)
+
+
+@pytest.mark.parametrize("says", [True, False], ids=["says so", "had no room to say so"])
+def test_a_full_disk_is_told_from_a_failed_training(monkeypatch, tmp_path, says):
+    from types import SimpleNamespace
+
+    code = "import sys; print('the last words'); sys.exit(1)"
+    if says:
+        reason = "OSError: [Errno 28] No space left on device: 'last.ckpt'"
+        ending = json.dumps({"kind": "failed", "reason": reason, "epochs": 0})
+        code = f"open(r'{tmp_path}/ending.json', 'w').write({ending!r})\n{code}"
+    else:
+        usage = SimpleNamespace(free=4096)
+        monkeypatch.setattr(process.shutil, "disk_usage", lambda place: usage)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        trained_by(monkeypatch, tmp_path, code)
+    assert caught.value.filename == str(tmp_path)
+    if not says:
+        with (
+            locked(tmp_path / ".lock") as lock,
+            pytest.raises(OSError, match="No space left on device"),
+        ):
+            process.run_tool("package", [], tmp_path, threads=1, lock=lock)
 
 
 # -- what is made of a training process, without one -----------------------------------------------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +22,10 @@ from zifbench.training.paths import LAST_FILE, LOG_FILE
 PARENT_VARIABLE = "ZIFBENCH_TRAINING_PARENT"
 _LOOK_S = 0.2  # between two looks at what the process has written
 _PATIENCE_S = 20.0  # for a process that was asked to end
+# What gloo says in the first of several processes when another one is killed; one that fails by
+# itself has written its own reason by then.
+_PEER_IS_GONE = "Connection closed by peer"
+_LEAST_BYTES = 2**20  # with less a disk counts as full
 _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 
 
@@ -64,6 +70,8 @@ def run_training(
 
     Raises:
         OutOfMemoryError: memory did not suffice.
+        OSError: the disk is full.
+        ResultError: the checkpoint to go on from is damaged.
         TrainingError: the process failed in another way.
     """
     kept = directory / LAST_FILE
@@ -77,11 +85,13 @@ def run_training(
         code = _watched(command, log, threads=threads, lock=lock, look=look)
     ending = read_ending(directory)
     again = f"; {kept} is good, the same command goes on from there" if kept.is_file() else ""
-    if code in _KILLED:
+    if code in _KILLED or (ending is not None and _PEER_IS_GONE in ending.reason):
         raise OutOfMemoryError(
             f"the training process was killed, most likely for lack of memory{again}; a smaller "
             "batch_frames, cutoff_A or model needs less"
         )
+    if ending is None or ending.kind == "failed":
+        _check_room(directory, "" if ending is None else ending.reason)
     if ending is None:
         raise TrainingError(
             f"the training process ended with code {code}: {last_line(directory / LOG_FILE)}{again}"
@@ -103,6 +113,7 @@ def run_tool(
 
     Raises:
         OutOfMemoryError: the system killed it.
+        OSError: the disk is full.
         TrainingError: it failed; the message gives the last line that it wrote.
     """
     code = f"from nequip.scripts.{program} import main; main()"
@@ -114,10 +125,22 @@ def run_tool(
             "complete, and the same command goes on after it"
         )
     if status:
+        _check_room(directory, "")
         raise TrainingError(
             f"nequip-{program} failed (see {directory / LOG_FILE}): "
             f"{last_line(directory / LOG_FILE)}"
         )
+
+
+def _check_room(directory: Path, reason: str) -> None:
+    """What fails on a full disk fails for that, and may have had no room to say so.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    full = os.strerror(errno.ENOSPC)
+    if full in reason or shutil.disk_usage(directory).free < _LEAST_BYTES:
+        raise OSError(errno.ENOSPC, full, str(directory))
 
 
 def _watched(
