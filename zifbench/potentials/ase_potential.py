@@ -8,18 +8,45 @@ import importlib.util
 import inspect
 import pickle
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zifbench.ase_io import full_stress
-from zifbench.errors import ModelError
+from zifbench.errors import ModelError, unknown_name
 from zifbench.frames import Frames
 from zifbench.potentials.card import ModelCard
 from zifbench.potentials.core import Prediction
+from zifbench.potentials.formats import sha256_of
 
 OWN_DEVICE = "the calculator's own"  # where it was not asked, nobody knows
+DECLARED = "zifbench_card"  # attribute of a calculator
+
+
+class Declaration(BaseModel):
+    """What a calculator says of itself in its attribute `zifbench_card`; any part may be missing.
+
+    Attributes:
+        architecture: "MACE", say; else the name of the calculator's class.
+        species: Symbols that the model knows; frames with others are refused.
+        cutoff_A: Of one interaction, in Å; cells thinner than it are refused.
+        dtype: Precision in which the model computes.
+        n_parameters: Number of its trainable parameters.
+        weights: Files that the factory has loaded. Their sha256 is part of what names the model: a
+            result that was begun with other weights is not resumed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    architecture: str | None = None
+    species: tuple[str, ...] | None = None
+    cutoff_A: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    dtype: Literal["float32", "float64"] | None = None
+    n_parameters: Annotated[int, Field(ge=0)] | None = None
+    weights: tuple[Path, ...] = ()
 
 
 class AsePotential:
@@ -205,8 +232,36 @@ def _as_potential(calculator: Any, name: str, card: ModelCard, device: str) -> A
             "architecture": type(calculator).__name__,
             "software": _package_version(type(calculator).__module__),
         }
+        | _declared(getattr(calculator, DECLARED, {}), name)
     )
     return AsePotential(card, calculator, device=device)
+
+
+def _declared(table: object, name: str) -> dict[str, Any]:
+    """Fields of the card that the calculator gives itself.
+
+    Raises:
+        ModelError: not of the form of `Declaration`, or weights that cannot be read.
+        UnknownNameError: a key that is none of them.
+    """
+    where = f"{DECLARED} of {name}"
+    if not isinstance(table, Mapping):
+        raise ModelError(f"{where} is a {type(table).__name__}, wanted a dictionary")
+    try:
+        declared = Declaration.model_validate(dict(table))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        if first["type"] == "extra_forbidden":
+            known = Declaration.model_fields
+            raise unknown_name(f"key in {where}", str(first["loc"][0]), known) from error
+        place = ".".join(map(str, first["loc"]))
+        raise ModelError(f"{where}: {place}: {first['msg']}, got {first['input']!r}") from error
+    try:
+        digests = tuple(sha256_of(path) for path in declared.weights)
+    except OSError as error:
+        raise ModelError(f"{where}: weights: {error.filename}: {error.strerror}") from error
+    said = declared.model_dump(exclude={"weights"}, exclude_none=True)
+    return said | {"weights_sha256": digests}
 
 
 def _package_version(module: str) -> dict[str, str]:
