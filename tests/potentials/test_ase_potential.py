@@ -92,6 +92,28 @@ def test_card(module: Path) -> None:
     assert card.species is None and card.cutoff_A is None and card.dtype is None
 
 
+TALKATIVE = """
+print("imported")
+
+class Talkative(Float32):
+    def calculate(self, *arguments, **options):
+        print("called")
+        super().calculate(*arguments, **options)
+
+def talkative():
+    print("made")
+    return Talkative()
+"""
+
+
+def test_what_calculators_print_is_kept_from_stdout(
+    module: Path, frames: Frames, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module.write_text(CALCULATORS + TALKATIVE)
+    compute(load_potential(f"{module}:talkative", device="cpu", trust=True), frames[0])
+    assert capsys.readouterr() == ("", "imported\nmade\ncalled\n")
+
+
 DECLARING = (
     CALCULATORS
     + """

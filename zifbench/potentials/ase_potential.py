@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.machinery
 import importlib.util
@@ -80,7 +81,8 @@ class AsePotential:
         calculator = self._calculator
         calculator.reset() if hasattr(calculator, "reset") else None
         try:
-            calculator.calculate(atoms, properties=self._wanted)
+            with _aside():
+                calculator.calculate(atoms, properties=self._wanted)
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise ModelError(f"{self.card.name} fails: {type(error).__name__}: {reason}") from error
@@ -99,6 +101,11 @@ class AsePotential:
             atomic_energy=None if atomic is None else np.asarray(atomic, dtype=float)[None],
             dtype=dtype,
         )
+
+
+def _aside() -> contextlib.redirect_stdout[Any]:
+    """What calculators print goes to stderr: stdout is ours, and may be JSON."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def _energy(total: float, atomic: Any) -> float:
@@ -162,10 +169,11 @@ def load_factory(spec: str, card: ModelCard, device: str) -> AsePotential:
     """
     module_name, _, factory_name = spec.rpartition(":")
     try:
-        module = _import(module_name)
-        factory = getattr(module, factory_name)
-        takes_device = "device" in inspect.signature(factory).parameters
-        calculator = factory(device=device) if takes_device else factory()
+        with _aside():
+            module = _import(module_name)
+            factory = getattr(module, factory_name)
+            takes_device = "device" in inspect.signature(factory).parameters
+            calculator = factory(device=device) if takes_device else factory()
     except ModelError:
         raise
     except Exception as error:
@@ -181,7 +189,7 @@ def load_pickled(path: Path, card: ModelCard) -> AsePotential:
         ModelError: it cannot be unpickled here, or is something else.
     """
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, _aside():
             calculator = pickle.load(file)  # only after the user has trusted this digest
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
