@@ -273,10 +273,8 @@ def _declared(table: object, name: str) -> dict[str, Any]:
 
 
 def _package_version(module: str) -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
+    """Version of what a module belongs to; its name may be another (`mace` is of mace-torch)."""
+    from importlib.metadata import packages_distributions, version
 
     package = module.partition(".")[0]
-    try:
-        return {package: version(package)}
-    except PackageNotFoundError:
-        return {}
+    return {name: version(name) for name in packages_distributions().get(package, ())}
