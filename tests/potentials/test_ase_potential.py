@@ -179,6 +179,12 @@ def test_bad_cards(module: Path, declaration: object, message: str) -> None:
         declared_card(module, declaration)
 
 
+def test_software_by_the_name_it_is_installed_under(module: Path) -> None:
+    module.write_text(CALCULATORS + "\nFloat32.__module__ = 'PIL.calculators'\n")  # of pillow
+    card = load_potential(f"{module}:Float32", device="cpu", trust=True).card
+    assert {name.lower() for name in card.software} == {"pillow"}
+
+
 def test_factory_is_given_the_device(module: Path) -> None:
     load_potential(f"{module}:with_device", device="cpu", trust=True)
     assert sys.modules["calculators_of_the_test"].SEEN == ["cpu"]
