@@ -61,6 +61,17 @@ def test_names_that_are_none(store: Path, tmp_path: Path) -> None:
     assert is_store_name(str(store)) and is_store_name(f"{store}/first")
 
 
+def test_sources_are_named_as_they_were_typed(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results and leaderboards keep them: no path of a home where nobody gave one."""
+    monkeypatch.chdir(store.parent)
+    assert [part.source for part in load_named("own.zarr")] == ["own.zarr/first", "own.zarr/second"]
+    assert [part.source for part in load_named("own.zarr/second")] == ["own.zarr/second"]
+    assert load_named(f"{store}/second")[0].source == f"{store}/second"
+    monkeypatch.chdir(store)  # from inside, what was typed names nothing
+    assert load_named("second")[0].source == f"{store}/second"
+    assert load_named(".")[0].source == f"{store}/first"
+
+
 def test_evaluate_takes_a_store(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "result"
     options = Options(tasks=("accuracy",), conformance=False, group_key="trajectory")

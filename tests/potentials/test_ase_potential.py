@@ -11,10 +11,12 @@ import pytest
 from ase.calculators.lj import LennardJones
 
 from tests.potentials.models import changed
-from zifbench.errors import ModelError
+from zifbench.errors import ModelError, SpeciesError, ZifbenchError
 from zifbench.frames import Frames
 from zifbench.potentials.ase_potential import find_factory
-from zifbench.potentials.core import compute
+from zifbench.potentials.card import ModelCard
+from zifbench.potentials.core import check_applicable, compute
+from zifbench.potentials.formats import sha256_of
 from zifbench.potentials.loading import load_potential
 
 CALCULATORS = """
@@ -88,6 +90,99 @@ def test_card(module: Path) -> None:
     )
     assert set(card.software) == {"ase"}
     assert card.species is None and card.cutoff_A is None and card.dtype is None
+
+
+TALKATIVE = """
+print("imported")
+
+class Talkative(Float32):
+    def calculate(self, *arguments, **options):
+        print("called")
+        super().calculate(*arguments, **options)
+
+def talkative():
+    print("made")
+    return Talkative()
+"""
+
+
+def test_what_calculators_print_is_kept_from_stdout(
+    module: Path, frames: Frames, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module.write_text(CALCULATORS + TALKATIVE)
+    compute(load_potential(f"{module}:talkative", device="cpu", trust=True), frames[0])
+    assert capsys.readouterr() == ("", "imported\nmade\ncalled\n")
+
+
+DECLARING = (
+    CALCULATORS
+    + """
+def declaring():
+    calculator = smooth()
+    calculator.zifbench_card = DECLARATION
+    return calculator
+"""
+)
+
+
+def declared_card(module: Path, declaration: object) -> ModelCard:
+    module.write_text(f"{DECLARING}\nDECLARATION = {declaration!r}\n")
+    return load_potential(f"{module}:declaring", device="cpu", trust=True).card
+
+
+def test_card_that_the_calculator_gives_itself(module: Path) -> None:
+    weights = module.with_name("weights.bin")
+    weights.write_bytes(b"one")
+    declaration = {
+        "architecture": "Springs",
+        "species": ["H", "Zn"],
+        "cutoff_A": 4,
+        "dtype": "float64",
+        "n_parameters": 3,
+        "weights": [str(weights)],
+    }
+    card = declared_card(module, declaration)
+    assert (card.architecture, card.species, card.cutoff_A) == ("Springs", ("H", "Zn"), 4.0)
+    assert (card.dtype, card.n_parameters, set(card.software)) == ("float64", 3, {"ase"})
+    assert card.weights_sha256 == (sha256_of(weights),)
+    assert card.sha256 == sha256_of(module) != card.digest
+    weights.write_bytes(b"two")
+    other = load_potential(f"{module}:declaring", device="cpu", trust=True).card
+    assert other.sha256 == card.sha256
+    assert other.digest != card.digest
+
+
+def test_card_of_which_only_a_part_is_given(module: Path) -> None:
+    card = declared_card(module, {"species": ["Zn"]})
+    assert (card.architecture, card.species, card.cutoff_A) == ("LennardJones", ("Zn",), None)
+    assert card.digest == card.sha256 == sha256_of(module)
+
+
+def test_declared_species_hold(module: Path, frames: Frames) -> None:
+    card = declared_card(module, {"species": ["Zn"]})
+    with pytest.raises(SpeciesError, match="knows Zn but not"):
+        check_applicable(card, frames)
+
+
+@pytest.mark.parametrize(
+    ("declaration", "message"),
+    [
+        (7, r"zifbench_card of .*:declaring is a int, wanted a dictionary"),
+        ({"cutoff": 4}, r"unknown key in zifbench_card of .* 'cutoff'; did you mean cutoff_A"),
+        ({"cutoff_A": -1}, r"cutoff_A: Input should be greater than 0, got -1"),
+        ({"dtype": "float16"}, r"dtype: Input should be 'float32' or 'float64', got 'float16'"),
+        ({"weights": ["gone.bin"]}, r"weights: gone\.bin: No such file or directory"),
+    ],
+)
+def test_bad_cards(module: Path, declaration: object, message: str) -> None:
+    with pytest.raises(ZifbenchError, match=message):
+        declared_card(module, declaration)
+
+
+def test_software_by_the_name_it_is_installed_under(module: Path) -> None:
+    module.write_text(CALCULATORS + "\nFloat32.__module__ = 'PIL.calculators'\n")  # of pillow
+    card = load_potential(f"{module}:Float32", device="cpu", trust=True).card
+    assert {name.lower() for name in card.software} == {"pillow"}
 
 
 def test_factory_is_given_the_device(module: Path) -> None:

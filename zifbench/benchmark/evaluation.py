@@ -273,7 +273,7 @@ def _request(potential: Potential, frames: Sequence[Frames], options: Options) -
     return Request(
         zifbench=__version__,
         model=potential.card.name,
-        model_sha256=potential.card.sha256,
+        model_sha256=potential.card.digest,
         data_digest=data_digest(frames),
         tasks=list(_tasks(options)),
         profile=options.profile,

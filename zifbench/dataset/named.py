@@ -46,12 +46,21 @@ def _open(text: str) -> tuple[Store, str | None]:
                 return open_store(url), name
             except DataError:
                 raise error from None  # about what was asked for, not about what is above it
-    path = Path(text).resolve()
-    place = _local_store(path)
+    place = _local_store(Path(text))
     if place is None:
         return open_store(text), None  # says what it is instead
-    rest = path.relative_to(place).as_posix()
-    return open_store(place), None if rest == "." else rest
+    rest = Path(text).resolve().relative_to(place)
+    trajectory = None if rest == Path() else rest.as_posix()
+    return open_store(_as_typed(Path(text), place, len(rest.parts))), trajectory
+
+
+def _as_typed(path: Path, place: Path, below: int) -> Path:
+    """The store at `place` by the words of `path`, so many parts above its end, if they name it.
+
+    Results and leaderboards say where frames come from, and need not say where a home lies.
+    """
+    shown = path.parents[below - 1] if 0 < below <= len(path.parents) else path
+    return shown if shown.name and shown.resolve() == place else place
 
 
 def _local_store(path: Path) -> Path | None:

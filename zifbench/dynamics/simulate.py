@@ -93,7 +93,7 @@ def simulate(
         structures,
         out,
         profile=profile,
-        model={"model": card.name, "model_sha256": card.sha256},
+        model={"model": card.name, "model_sha256": card.digest},
         seed=seed,
         replicas=replicas,
         checkpoint_s=checkpoint_s,

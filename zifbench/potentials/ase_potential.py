@@ -2,24 +2,52 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.machinery
 import importlib.util
 import inspect
 import pickle
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zifbench.ase_io import full_stress
-from zifbench.errors import ModelError
+from zifbench.errors import ModelError, unknown_name
 from zifbench.frames import Frames
 from zifbench.potentials.card import ModelCard
 from zifbench.potentials.core import Prediction
+from zifbench.potentials.formats import sha256_of
 
 OWN_DEVICE = "the calculator's own"  # where it was not asked, nobody knows
+DECLARED = "zifbench_card"  # attribute of a calculator
+
+
+class Declaration(BaseModel):
+    """What a calculator says of itself in its attribute `zifbench_card`; any part may be missing.
+
+    Attributes:
+        architecture: "MACE", say; else the name of the calculator's class.
+        species: Symbols that the model knows; frames with others are refused.
+        cutoff_A: Of one interaction, in Å; cells thinner than it are refused.
+        dtype: Precision in which the model computes.
+        n_parameters: Number of its trainable parameters.
+        weights: Files that the factory has loaded. Their sha256 is part of what names the model: a
+            result that was begun with other weights is not resumed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    architecture: str | None = None
+    species: tuple[str, ...] | None = None
+    cutoff_A: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    dtype: Literal["float32", "float64"] | None = None
+    n_parameters: Annotated[int, Field(ge=0)] | None = None
+    weights: tuple[Path, ...] = ()
 
 
 class AsePotential:
@@ -53,7 +81,8 @@ class AsePotential:
         calculator = self._calculator
         calculator.reset() if hasattr(calculator, "reset") else None
         try:
-            calculator.calculate(atoms, properties=self._wanted)
+            with _aside():
+                calculator.calculate(atoms, properties=self._wanted)
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise ModelError(f"{self.card.name} fails: {type(error).__name__}: {reason}") from error
@@ -72,6 +101,11 @@ class AsePotential:
             atomic_energy=None if atomic is None else np.asarray(atomic, dtype=float)[None],
             dtype=dtype,
         )
+
+
+def _aside() -> contextlib.redirect_stdout[Any]:
+    """What calculators print goes to stderr: stdout is ours, and may be JSON."""
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def _energy(total: float, atomic: Any) -> float:
@@ -135,10 +169,11 @@ def load_factory(spec: str, card: ModelCard, device: str) -> AsePotential:
     """
     module_name, _, factory_name = spec.rpartition(":")
     try:
-        module = _import(module_name)
-        factory = getattr(module, factory_name)
-        takes_device = "device" in inspect.signature(factory).parameters
-        calculator = factory(device=device) if takes_device else factory()
+        with _aside():
+            module = _import(module_name)
+            factory = getattr(module, factory_name)
+            takes_device = "device" in inspect.signature(factory).parameters
+            calculator = factory(device=device) if takes_device else factory()
     except ModelError:
         raise
     except Exception as error:
@@ -154,7 +189,7 @@ def load_pickled(path: Path, card: ModelCard) -> AsePotential:
         ModelError: it cannot be unpickled here, or is something else.
     """
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, _aside():
             calculator = pickle.load(file)  # only after the user has trusted this digest
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
@@ -205,15 +240,41 @@ def _as_potential(calculator: Any, name: str, card: ModelCard, device: str) -> A
             "architecture": type(calculator).__name__,
             "software": _package_version(type(calculator).__module__),
         }
+        | _declared(getattr(calculator, DECLARED, {}), name)
     )
     return AsePotential(card, calculator, device=device)
 
 
+def _declared(table: object, name: str) -> dict[str, Any]:
+    """Fields of the card that the calculator gives itself.
+
+    Raises:
+        ModelError: not of the form of `Declaration`, or weights that cannot be read.
+        UnknownNameError: a key that is none of them.
+    """
+    where = f"{DECLARED} of {name}"
+    if not isinstance(table, Mapping):
+        raise ModelError(f"{where} is a {type(table).__name__}, wanted a dictionary")
+    try:
+        declared = Declaration.model_validate(dict(table))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        if first["type"] == "extra_forbidden":
+            known = Declaration.model_fields
+            raise unknown_name(f"key in {where}", str(first["loc"][0]), known) from error
+        place = ".".join(map(str, first["loc"]))
+        raise ModelError(f"{where}: {place}: {first['msg']}, got {first['input']!r}") from error
+    try:
+        digests = tuple(sha256_of(path) for path in declared.weights)
+    except OSError as error:
+        raise ModelError(f"{where}: weights: {error.filename}: {error.strerror}") from error
+    said = declared.model_dump(exclude={"weights"}, exclude_none=True)
+    return said | {"weights_sha256": digests}
+
+
 def _package_version(module: str) -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
+    """Version of what a module belongs to; its name may be another (`mace` is of mace-torch)."""
+    from importlib.metadata import packages_distributions, version
 
     package = module.partition(".")[0]
-    try:
-        return {package: version(package)}
-    except PackageNotFoundError:
-        return {}
+    return {name: version(name) for name in packages_distributions().get(package, ())}

@@ -5,11 +5,16 @@ Light on purpose: results and leaderboards read these without loading anything n
 
 from __future__ import annotations
 
+import hashlib
+
 from pydantic import BaseModel, ConfigDict
 
 
 class ModelCard(BaseModel):
-    """What a model file says about itself; None where it does not say."""
+    """What a model file says about itself; None where it does not say.
+
+    `weights_sha256` is of the files that a factory has loaded, by its own account.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -25,6 +30,14 @@ class ModelCard(BaseModel):
     n_parameters: int | None = None
     software: dict[str, str] = {}
     compiled_for: str | None = None
+    weights_sha256: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """sha256 that tells one model from another: of its file and of weights apart from it."""
+        if not self.weights_sha256:
+            return self.sha256
+        return hashlib.sha256(" ".join((self.sha256, *self.weights_sha256)).encode()).hexdigest()
 
 
 class Check(BaseModel):

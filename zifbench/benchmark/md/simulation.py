@@ -245,7 +245,7 @@ def simulate(task: MdTask, prepared: Prepared, run: Run) -> Simulation:
         engine=make_engine("auto", prepared.calculator),
         parity=run.parity,
         profile=run.profile,
-        model={"model": card.name, "model_sha256": card.sha256},
+        model={"model": card.name, "model_sha256": card.digest},
         seed=run.seed,
         progress=run.progress,
     )
