@@ -5,7 +5,11 @@ they are had from stresses of strained cells at constant volume, which is what t
 held against: P(V) at several volumes (finite strain), and the strain fluctuations of a free cell.
 All runs go through `run_protocol` and the analysis room. Run from the repository root:
 
-    python -m benchmarks.known_elasticity DIRECTORY [--length 1.0] [--cell-degrees 9]
+    python -m benchmarks.known_elasticity DIRECTORY [--engine torchsim] [--length 1.0]
+        [--cell-degrees 9]
+
+The TorchSim engine moves sixteen crystals at once, each with velocities of its own, in place of one
+for sixteen times as long.
 
 `--cell-degrees 9` is what ASE 3.29 does by itself: the cell is half as hot again as the atoms, and
 C_ij come out too small, down to two thirds where the cell shares little of its heat with the atoms
@@ -15,6 +19,7 @@ C_ij come out too small, down to two thirds where the cell shares little of its 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,16 +33,20 @@ from zifbench.analysis.elasticity import bulk_modulus_from_volumes_estimate, sti
 from zifbench.analysis.eos import EquationOfState, fit_birch_murnaghan
 from zifbench.analysis.timeseries import mean_estimate
 from zifbench.dataset.store import open_store
+from zifbench.dynamics.engines import check_torchsim
+from zifbench.dynamics.engines.interface import Engine
 from zifbench.dynamics.known import LennardJonesCrystal
 from zifbench.dynamics.protocol import Protocol, parse_protocol
 from zifbench.dynamics.run import run_protocol
-from zifbench.frames import FloatArray, Frames
+from zifbench.frames import FloatArray, Frames, concatenate
 from zifbench.profiles import Profile
 from zifbench.units import AMU_A2_PER_FS2_IN_EV, EV_PER_A3_IN_GPA
 
 EDGE_A, DEPTH_EV, TEMPERATURE_K = 5.3, 0.0104, 40.0
 _CHANGES_PERCENT = (5.0, 6.5, 8.0, 9.5, 11.0)  # around the volume at 40 K
 _STRAIN = 0.015
+_SETTLE_PS, _SETTLE_FREE_PS = 4.0, 20.0
+COPIES = {"ase": 1, "torchsim": 16}  # crystals that an engine moves together
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
@@ -76,16 +85,35 @@ def at_rest_GPa() -> dict[str, float]:
 # -- runs ----------------------------------------------------------------------------------------
 
 
-def run(protocol: Protocol, starts: Mapping[str, Atoms], out: Path) -> dict[str, Frames]:
-    """Trajectories of a run, by name."""
+def run(
+    protocol: Protocol, starts: Mapping[str, Atoms], out: Path, engine: str, *, copies: int = 1
+) -> dict[str, Frames]:
+    """Frames by START.STAGE, those of all copies one after the other."""
     outcomes = run_protocol(
         protocol, model(), starts, out,
         profile=Profile.QUICK, model={"model": "Lennard-Jones crystal"},
+        engine=_mover(engine), replicas=copies,
     )  # fmt: skip
     if any(outcome.ended != "completed" for outcome in outcomes):
         raise RuntimeError(f"a replica failed: {outcomes}")
+    parts: dict[str, list[Frames]] = {}
     with open_store(out / "frames.zarr") as store:
-        return {name: t.read(range(len(t))) for name, t in store.trajectories.items()}
+        for name, trajectory in store.trajectories.items():
+            replica, _, stage = name.partition(".")
+            key = f"{replica.partition('-')[0]}.{stage}"
+            parts.setdefault(key, []).append(trajectory.read(range(len(trajectory))))
+    return {key: concatenate(frames) for key, frames in parts.items()}
+
+
+def _mover(engine: str) -> str | Engine:
+    if engine != "torchsim":
+        return engine
+    check_torchsim()
+    from zifbench.dynamics.engines.torch_host import HostCrystals
+    from zifbench.dynamics.engines.torchsim import TorchSimEngine
+
+    batch_atoms = COPIES[engine] * len(crystal())
+    return TorchSimEngine(HostCrystals(model()), stress=True, batch_atoms=batch_atoms)
 
 
 def _protocol(*stages: Mapping[str, object], **settings: object) -> Protocol:
@@ -104,7 +132,7 @@ def _held(name: str, length_ps: float, **more: object) -> dict[str, object]:
     }  # fmt: skip
 
 
-def static_scan(out: Path) -> EquationOfState:
+def static_scan(out: Path, engine: str = "ase") -> EquationOfState:
     """P(V) at rest."""
     stages = [
         {
@@ -116,22 +144,23 @@ def static_scan(out: Path) -> EquationOfState:
         }
         for change in (-0.2, -0.1, 0.0, 0.1, 0.2)
     ]
-    found = run(_protocol(*stages), {"x": crystal()}, out)
+    found = run(_protocol(*stages), {"x": crystal()}, out, engine)
     return _fit([(f.volume[0], _pressures_GPa(f)[:1]) for f in found.values()])
 
 
-def finite_strain(out: Path, length: float) -> EquationOfState:
+def finite_strain(out: Path, length: float, engine: str = "ase") -> EquationOfState:
     """Route 1: P(V) at 40 K."""
+    copies = COPIES[engine]
     stages: list[dict[str, object]] = []
     for change in _CHANGES_PERCENT:
-        stages.append(_held(f"to{change:+g}", 4.0 * length, volume_change_percent=change))
-        stages.append(_held(f"at{change:+g}", 30.0 * length, sample_fs=40.0))
-    found = run(_protocol(*stages), {"x": crystal()}, out)
+        stages.append(_held(f"to{change:+g}", _SETTLE_PS, volume_change_percent=change))
+        stages.append(_held(f"at{change:+g}", 30.0 * length / copies, sample_fs=40.0))
+    found = run(_protocol(*stages), {"x": crystal()}, out, engine, copies=copies)
     held = [frames for name, frames in found.items() if ".at" in name]
     return _fit([(frames.volume[0], _pressures_GPa(frames)) for frames in held])
 
 
-def strained(out: Path, length: float, volume_A3: float) -> dict[str, Value]:
+def strained(out: Path, length: float, volume_A3: float, engine: str = "ase") -> dict[str, Value]:
     """The oracle: stresses of cells strained by ±1.5 % at constant volume V0, by differences."""
     starts = {}
     for name, (i, j) in (("xx", _VOIGT[0]), ("yz", _VOIGT[3])):
@@ -143,8 +172,10 @@ def strained(out: Path, length: float, volume_A3: float) -> dict[str, Value]:
             edge = (volume_A3 / atoms.get_volume()) ** (1.0 / 3.0)
             atoms.set_cell(atoms.cell.array * edge @ strain, scale_atoms=True)
             starts[name + letter] = atoms
-    stages = (_held("settle", 4.0 * length), _held("held", 60.0 * length, sample_fs=40.0))
-    found = run(_protocol(*stages), starts, out)
+    copies = max(1, COPIES[engine] // len(starts))
+    held = _held("held", 60.0 * length / copies, sample_fs=40.0)
+    stages = (_held("settle", _SETTLE_PS), held)
+    found = run(_protocol(*stages), starts, out, engine, copies=copies)
 
     def constant(name: str, *pairs: tuple[int, int]) -> Value:
         slopes, errors = [], []
@@ -168,13 +199,14 @@ def strained(out: Path, length: float, volume_A3: float) -> dict[str, Value]:
     return {**values, "K": Value((c11.value + 2.0 * c12.value) / 3.0, bulk_error)}
 
 
-def fluctuations(out: Path, length: float) -> dict[str, Value]:
+def fluctuations(out: Path, length: float, engine: str = "ase") -> dict[str, Value]:
     """Route 2: strains of a free cell at zero stress; cubic symmetry is averaged over."""
-    free = {**_held("settle", 20.0 * length), "ensemble": "npt"}
-    measured = {**_held("npt", 220.0 * length, sample_fs=40.0), "ensemble": "npt"}
+    copies = COPIES[engine]
+    free = {**_held("settle", _SETTLE_FREE_PS), "ensemble": "npt"}
+    measured = {**_held("npt", 220.0 * length / copies, sample_fs=40.0), "ensemble": "npt"}
     start = crystal()
     start.set_cell(start.cell * 1.08 ** (1.0 / 3.0), scale_atoms=True)
-    frames = run(_protocol(free, measured), {"x": start}, out)["x.npt"]
+    frames = run(_protocol(free, measured), {"x": start}, out, engine, copies=copies)["x.npt"]
     c = stiffness_estimate(frames.cell, temperature_K=TEMPERATURE_K, seed=0)
     volume = bulk_modulus_from_volumes_estimate(frames.volume, temperature_K=TEMPERATURE_K, seed=0)
 
@@ -223,25 +255,26 @@ def main() -> None:
     """Run all of it and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("directory", type=Path)
+    parser.add_argument("--engine", choices=sorted(COPIES), default="ase")
     parser.add_argument("--length", type=float, default=1.0, help="times the default lengths")
     parser.add_argument("--cell-degrees", type=int, default=6)
     options = parser.parse_args()
     if options.cell_degrees != 6:
-        from zifbench.dynamics import integrators
-
-        integrators._CELL_DEGREES = options.cell_degrees
+        name = "engines.torch_steps" if options.engine == "torchsim" else "integrators"
+        steps = importlib.import_module(f"zifbench.dynamics.{name}")
+        steps._CELL_DEGREES = options.cell_degrees
     write, paper = sys.stdout.write, at_rest_GPa()
-    static = static_scan(options.directory / "static")
+    static = static_scan(options.directory / "static", options.engine)
     write(f"at rest: K {static.bulk_modulus_GPa:.4f} GPa, {paper['K']:.4f} on paper\n")
-    curve = finite_strain(options.directory / "finite", options.length)
+    curve = finite_strain(options.directory / "finite", options.length, options.engine)
     volume = curve.equilibrium_volume_A3
     write(
         f"P(V) at {TEMPERATURE_K:g} K: K {curve.bulk_modulus_GPa:.3f} ± "
         f"{curve.bulk_modulus_error_GPa:.3f} GPa, V0 {volume:.1f} ± "
         f"{curve.equilibrium_volume_error_A3:.1f} Å³\n"
     )
-    oracle = strained(options.directory / "strained", options.length, volume)
-    routed = fluctuations(options.directory / "fluctuations", options.length)
+    oracle = strained(options.directory / "strained", options.length, volume, options.engine)
+    routed = fluctuations(options.directory / "fluctuations", options.length, options.engine)
     write("GPa      at rest   stress–strain     fluctuations\n")
     for name, value in oracle.items():
         write(f"{name:<8}{paper[name]:8.3f}   {value!s:<17} {routed[name]!s}\n")

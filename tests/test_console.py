@@ -48,6 +48,22 @@ def test_a_status_stands_at_the_end_of_the_line(drawn, monkeypatch):
     ]
 
 
+def test_what_counts_nothing_has_no_time_left(drawn, monkeypatch):
+    """And its time is not held against what is counted afterwards."""
+    clock = iter([0.0, 40.0, 80.0, 90.0, 120.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    with console.progress_bar("md", 100) as advance:
+        advance(0, "minimising, step 3")
+        advance(0, "minimising, step 7")
+        advance(10, "300 K")
+        advance(30)
+    assert drawn.getvalue().splitlines() == [
+        "md: 0 of 100; minimising, step 3",
+        "md: 0 of 100; minimising, step 7",
+        "md: 40 of 100, 60 s left; 300 K",
+    ]
+
+
 def test_a_status_stands_beside_the_bar(monkeypatch):
     text = io.StringIO()
     terminal = Console(file=text, width=160, force_terminal=True)

@@ -89,7 +89,8 @@ class _LogLines:
         self, title: str, total: int, done: int, shown: Callable[[int], str] = str
     ) -> None:
         self._title, self._total, self._done, self._shown = title, total, done, shown
-        self._start = self._last = time.monotonic()
+        self._last = self._before = time.monotonic()
+        self._counted_s = 0.0  # without a minimisation's, which counts nothing
         self._at_start = done
         self._status = ""
 
@@ -98,12 +99,17 @@ class _LogLines:
         self._done += n
         self._status = status or self._status
         now = time.monotonic()
+        if n:
+            self._counted_s += now - self._before
+        self._before = now
         finished = self._done >= self._total > 0  # nobody knows how long a minimisation is
         if now - self._last < _LOG_LINE_S and not finished:
             return
         self._last = now
-        per_item = (now - self._start) / max(1, self._done - self._at_start)
-        left = "" if finished else f", {per_item * (self._total - self._done):.0f} s left"
+        left = ""
+        if n and not finished:
+            per_item = self._counted_s / max(1, self._done - self._at_start)
+            left = f", {per_item * (self._total - self._done):.0f} s left"
         counted = f"{self._shown(self._done)} of {self._shown(self._total)}"
         told = f"; {self._status}" if self._status else ""
         err.print(f"{self._title}: {counted}{left}{told}", soft_wrap=True)

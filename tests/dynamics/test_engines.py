@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from tests.dynamics.test_run import ALL, Fragile, Metal, StoppedError, go
 from zifbench.dynamics import speedometer as speedometer_module
 from zifbench.dynamics.checkpoint import Checkpoint
 from zifbench.dynamics.engines import make_engine
+from zifbench.dynamics.protocol import Ensemble
 from zifbench.dynamics.record import Record
 from zifbench.dynamics.speedometer import Speedometer
 from zifbench.errors import (
@@ -45,9 +47,15 @@ def test_without_torchsim_one_sentence_says_so(monkeypatch) -> None:
 
 
 class Still:
-    """A replica that stands still."""
+    """A replica that stands still, or is said to go downhill."""
 
     temperature_K, energy_eV = 300.0, -2.0
+
+    def __init__(self, step: int = 0, excess_force_eV_per_A: float | None = None) -> None:
+        downhill = excess_force_eV_per_A is not None
+        ensemble = Ensemble.MINIMISE if downhill else Ensemble.NVT
+        self.step, self.excess_force_eV_per_A = step, excess_force_eV_per_A
+        self.segment = SimpleNamespace(ensemble=ensemble, force_eV_per_A=0.02)
 
 
 def test_the_speed_is_that_of_this_call(monkeypatch) -> None:
@@ -65,6 +73,25 @@ def test_the_speed_is_that_of_this_call(monkeypatch) -> None:
     speed.count(4, 40.0, [Still()])
     speed.finish()
     assert sum(n for n, _ in shown) == 8
+
+
+def test_a_minimisation_says_how_far_it_is_and_is_no_speed(monkeypatch) -> None:
+    now, shown = [100.0], []
+    monkeypatch.setattr(speedometer_module.time, "monotonic", lambda: now[0])
+    speed = Speedometer(lambda n, status="": shown.append((n, status)))
+    for replicas in (
+        [Still(0, 0.0)], [Still(37, 0.1)], [Still(38, 0.1), Still(38, 0.3)],
+        [Still(39, 0.1), Still()],
+    ):  # fmt: skip
+        now[0] += 0.864
+        moving = len(replicas) - sum(r.segment.ensemble is Ensemble.MINIMISE for r in replicas)
+        speed.count(moving, 10.0 * moving, replicas)
+    assert shown == [
+        (0, "minimising"),
+        (0, "minimising, step 37, largest force 0.12 eV/Å"),
+        (0, "minimising, step 38, largest force in 2 replicas 0.32 eV/Å"),
+        (1, "1 ns/day, 300 K, -2.000 eV"),
+    ]
 
 
 def test_steps_of_an_earlier_call_are_done_and_no_speed(tmp_path) -> None:

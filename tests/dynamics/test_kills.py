@@ -1,7 +1,8 @@
 """Kills and a full disk: whatever ends a run, the same command goes on, and nothing is lost.
 
 Each life of a run is a process of its own, `zifbench md run`, forked from one that has loaded what
-is slow to load, as twenty starts would take minutes. Signals act as they do from a terminal.
+is slow to load, as twenty starts would take minutes. Signals act as they do from a terminal. The
+TorchSim engine moves no calculators: its model is the crystal of `argon`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -18,7 +20,8 @@ import pytest
 from zifbench.dataset.store import open_store
 from zifbench.dynamics.engine_checks import spring_crystal
 
-N_KILLS = 20
+ROOT = Path(__file__).parents[2]
+N_KILLS = {"ase": 7, "torchsim": 3}  # of each protocol
 FACTORY = """
 from zifbench.dynamics.engine_checks import springs
 """
@@ -87,6 +90,15 @@ sample_fs = 10
 """,
 }  # fmt: skip
 
+BATCHES = (
+    "--engine", "torchsim", "--replicas", "2",
+    "--checkpoint-seconds", "0.1",
+)  # fmt: skip
+RUNS: Mapping[str, Mapping[str, tuple[str, ...]]] = {  # protocols, with more options
+    "ase": dict.fromkeys(PROTOCOLS, ()),
+    "torchsim": dict.fromkeys(("strained", "flexible"), BATCHES),
+}
+
 # Reads a JSON list a line: seconds to live, most bytes of a file, arguments of zifbench.
 NURSERY = """
 import json, os, resource, signal, sys, time
@@ -96,6 +108,12 @@ try:
     import torch
 except ImportError:
     pass
+if sys.argv[1] == "torchsim":
+    import zifbench.dynamics.engines.torchsim
+    sys.path.append(sys.argv[2])
+    from tests.dynamics.argon import LennardJones
+    torch.set_num_threads(1)
+    zifbench.dynamics.simulate.load_potential = lambda *args, **options: LennardJones()
 
 for line in sys.stdin:
     lives_s, largest, arguments, log = json.loads(line)
@@ -132,14 +150,19 @@ for line in sys.stdin:
 class Nursery:
     """Where runs are born, and killed."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, engine: str) -> None:
+        self._folder, self.engine = folder, engine
         (folder / "model.py").write_text(FACTORY)
-        spring_crystal().write(folder / "start.extxyz")
+        start = spring_crystal()
+        if engine == "torchsim":
+            from tests.dynamics.argon import argon
+
+            start = argon()
+        start.write(folder / "start.extxyz")
         for name, text in PROTOCOLS.items():
             (folder / f"{name}.toml").write_text(text)
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", NURSERY],
+            [sys.executable, "-W", "ignore", "-c", NURSERY, engine, str(ROOT)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder,
         )  # fmt: skip
 
@@ -174,39 +197,37 @@ class Nursery:
 
 
 @pytest.fixture(scope="module")
-def nursery(tmp_path_factory) -> Iterator[Nursery]:
-    found = Nursery(tmp_path_factory.mktemp("kills"))
+def nursery(request, tmp_path_factory) -> Iterator[Nursery]:
+    engine = getattr(request, "param", "ase")
+    if engine == "torchsim":
+        pytest.importorskip("torch_sim", reason="TorchSim needs Python 3.12 or newer")
+    found = Nursery(tmp_path_factory.mktemp("kills"), engine)
     yield found
     found.close()
 
 
 @pytest.mark.slow
-def test_twenty_random_kills_lose_nothing(nursery) -> None:
-    import time
-
-    rng, kills = np.random.default_rng(20), dict.fromkeys(PROTOCOLS, 0)
-    whole_s = {}
-    for name in PROTOCOLS:
+@pytest.mark.parametrize("nursery", sorted(N_KILLS), indirect=True)
+def test_random_kills_lose_nothing(nursery) -> None:
+    rng = np.random.default_rng(20)
+    for name, options in RUNS[nursery.engine].items():
         begun = time.monotonic()
-        code, said = nursery.run(name, f"{name}-whole")
+        code, said = nursery.run(name, f"{name}-whole", options=options)
         assert code == 0, said
-        whole_s[name] = time.monotonic() - begun
-    attempt = 0
-    while sum(kills.values()) < N_KILLS:
-        for name in PROTOCOLS:
+        whole_s = time.monotonic() - begun
+        left, attempt = N_KILLS[nursery.engine], 0
+        while left:
             out = f"{name}-{attempt}"
             while True:
-                lives_s = float(rng.uniform(0.0, 0.6 * whole_s[name]))
-                if sum(kills.values()) >= N_KILLS:
-                    lives_s = None
-                code, said = nursery.run(name, out, lives_s=lives_s)
+                lives_s = float(rng.uniform(0.0, 0.6 * whole_s)) if left else None
+                code, said = nursery.run(name, out, lives_s=lives_s, options=options)
                 if code == 0:
                     break
                 assert code == -9, said
-                kills[name] += 1
+                left -= 1
             assert nursery.frames(out) == nursery.frames(f"{name}-whole")
             assert nursery.outcomes(out) == nursery.outcomes(f"{name}-whole")
-        attempt += 1
+            attempt += 1
 
 
 @pytest.mark.slow

@@ -294,6 +294,44 @@ def test_frames_after_a_broken_rule_are_left_out(out) -> None:
     assert hold(out).step.tolist() == [60, 70]
 
 
+@pytest.mark.parametrize(
+    ("temperature_K", "runaway_fs"),
+    [((600.0, 40.0), 1000.0), (40.0, 400.0)],
+    ids=["ramp", "at once"],
+)
+def test_a_quench_is_no_runaway_but_what_stays_hot_is(tmp_path, temperature_K, runaway_fs) -> None:
+    """From 600 to 40 K in 1 ps, after a stage of which no frames are kept."""
+    warm, hold = PROTOCOL.stages
+    longer = dict.fromkeys(Profile, 1.0)
+    cold = hold.model_copy(
+        update={"temperature_K": temperature_K, "length_ps": longer, "sample_fs": 200.0}
+    )
+    hot = warm.model_copy(update={"temperature_K": 600})
+    protocol = PROTOCOL.model_copy(update={"stages": (hot, cold), "replicas": {}})
+    out, steps = tmp_path / "deck", range(100, 501, 100)
+    write_deck(
+        protocol, classical_pair("lj/cut 5.0", ["* * 0.01 3.4"]), {"argon": argon()},
+        out, profile=Profile.QUICK, machine=Machine(0, 1),
+    )  # fmt: skip
+    for kelvin, ended, time_fs in (
+        (lambda step: 40.0 + 560.0 * np.exp(-2.0 * step / 400.0), "completed", 1000.0),
+        (lambda step: 800.0, "runaway", runaway_fs),
+    ):
+        run = FakeRun(out)
+        run.velocities = lambda step, kelvin=kelvin: at_temperature(kelvin(step), seed=step)
+        run.begin()
+        run.part(0, steps)
+        (outcome,) = read_back(out).outcomes
+        assert (outcome.ended, outcome.time_fs) == (ended, 100.0 + time_fs), outcome.reason
+
+
+def at_temperature(kelvin: float, *, seed: int) -> np.ndarray:
+    """Velocities of 32 argon atoms, Å/fs, at that temperature exactly."""
+    found = np.random.default_rng(seed).normal(size=(32, 3))
+    kinetic_eV = 0.5 * MASS_AMU * EV_PER_AMU_A2_PER_FS2 * (found**2).sum()
+    return found * np.sqrt(1.5 * 31 * 8.617333262e-5 * kelvin / kinetic_eV)
+
+
 def test_nan_is_a_result_even_where_the_protocol_names_no_rule(out) -> None:
     path = out / "deck.json"
     record = json.loads(path.read_text())

@@ -71,20 +71,37 @@ class SpringCrystal(Calculator):  # type: ignore[misc]
     ) -> None:
         """See ASE; everything at once."""
         super().calculate(atoms, properties, system_changes)
-        x, cell = self.atoms.positions, self.atoms.cell.array
-        arm = x[self._other] - x[:, None] + self._shift @ cell  # (N, pairs, 3)
-        length = np.sqrt(np.einsum("nsk,nsk->ns", arm, arm))
+        energy, forces, stress = self.evaluate(self.atoms.positions, self.atoms.cell.array)
+        self.results: dict[str, Any] = {
+            "energy": float(energy),
+            "free_energy": float(energy),
+            "forces": forces,
+            "stress": stress[_VOIGT],
+        }
+
+    def evaluate(
+        self, positions: FloatArray, cell: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """One crystal, or as many at once as the leading axes hold.
+
+        Args:
+            positions: Å, shape (…, N, 3), not wrapped.
+            cell: Rows, Å, shape (…, 3, 3).
+
+        Returns:
+            Energies in eV, shape (…), forces in eV/Å, (…, N, 3), and stresses in eV/Å³, (…, 3, 3).
+        """
+        # Of each pair as its first atom has it, (…, N, pairs, 3).
+        arm = positions[..., self._other, :] - positions[..., None, :]
+        arm += (self._shift.reshape(-1, 3) @ cell).reshape(arm.shape)
+        length = np.sqrt(np.einsum("...nsk,...nsk->...ns", arm, arm))
         energies, slope = self._pair(length)
         pull = (slope / length)[..., None] * arm
         # Every pair stands in the table at both of its ends.
-        stress = 0.5 * np.einsum("nsi,nsj->ij", arm, pull) / abs(np.linalg.det(cell))
-        energy = 0.5 * float(energies.sum())
-        self.results = {
-            "energy": energy,
-            "free_energy": energy,
-            "forces": pull.sum(axis=1),
-            "stress": stress[_VOIGT],
-        }
+        shape = (*cell.shape[:-2], -1, 3)
+        virial = 0.5 * arm.reshape(shape).swapaxes(-1, -2) @ pull.reshape(shape)
+        volume = np.abs(np.linalg.det(cell))[..., None, None]
+        return 0.5 * energies.sum(axis=(-2, -1)), pull.sum(axis=-2), virial / volume
 
 
 class LennardJonesCrystal(SpringCrystal):

@@ -1,4 +1,7 @@
-"""What a person who waits for a simulation sees: ns/day, temperature and energy as they stand."""
+"""What a person who waits for a simulation sees: ns/day, temperature and energy as they stand.
+
+Or how far a minimisation is, whose length nobody knows: its time is no part of any speed.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from zifbench.dynamics.engines.interface import Moving
+from zifbench.dynamics.protocol import Ensemble
 from zifbench.progress import Advance
 
 _LOOK_S = 0.5  # seconds between two texts; looking costs a transfer from the device
@@ -23,7 +27,8 @@ class Speedometer:
 
     def __init__(self, advance: Advance) -> None:
         self._advance = advance
-        self._begun = time.monotonic()
+        self._before = time.monotonic()
+        self._moving_s = 0.0
         self._looked = float("-inf")
         self._time_fs = 0.0
         self._waiting = 0
@@ -39,10 +44,13 @@ class Speedometer:
         self._time_fs += time_fs
         self._waiting += n_steps
         now = time.monotonic()
+        if time_fs:
+            self._moving_s += now - self._before
+        self._before = now
         if not replicas or now - self._looked < _LOOK_S:
             return
         self._looked = now
-        self._advance(self._waiting, self._text(now, replicas))
+        self._advance(self._waiting, self._text(replicas))
         self._waiting = 0
 
     def finish(self) -> None:
@@ -51,9 +59,22 @@ class Speedometer:
             self._advance(self._waiting)
         self._waiting = 0
 
-    def _text(self, now: float, replicas: Sequence[Moving]) -> str:
-        speed = self._time_fs / max(now - self._begun, 1.0e-9) * _FS_PER_S_IN_NS_PER_DAY
-        kelvin = np.mean([replica.temperature_K for replica in replicas])
-        energy = np.mean([replica.energy_eV for replica in replicas])
-        mean = f", mean of {len(replicas)} replicas" if len(replicas) > 1 else ""
+    def _text(self, replicas: Sequence[Moving]) -> str:
+        moving = [r for r in replicas if r.segment.ensemble is not Ensemble.MINIMISE]
+        if not moving:
+            return _downhill(replicas)
+        speed = self._time_fs / max(self._moving_s, 1.0e-9) * _FS_PER_S_IN_NS_PER_DAY
+        kelvin = np.mean([replica.temperature_K for replica in moving])
+        energy = np.mean([replica.energy_eV for replica in moving])
+        mean = f", mean of {len(moving)} replicas" if len(moving) > 1 else ""
         return f"{speed:.3g} ns/day, {kelvin:.0f} K, {energy:.3f} eV{mean}"
+
+
+def _downhill(replicas: Sequence[Moving]) -> str:
+    """Of the replica that has the farthest to go."""
+    last = max(replicas, key=lambda replica: replica.excess_force_eV_per_A)
+    if not last.excess_force_eV_per_A:  # none has begun
+        return "minimising"
+    largest = last.excess_force_eV_per_A + last.segment.force_eV_per_A
+    several = f" in {len(replicas)} replicas" if len(replicas) > 1 else ""
+    return f"minimising, step {last.step}, largest force{several} {largest:.2g} eV/Å"

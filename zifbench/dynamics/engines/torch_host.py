@@ -1,4 +1,4 @@
-"""A calculator of ASE under the TorchSim engine, system by system: for checks, not for speed."""
+"""Known models under the TorchSim engine: any calculator system by system, crystals all at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from zifbench.ase_io import full_stress
+from zifbench.dynamics.known import SpringCrystal
 from zifbench.potentials.torch_potential import TorchPrediction, TorchSystems
 
 
@@ -45,4 +46,26 @@ class HostPotential:
             torch.tensor(energies, dtype=torch.float64),
             torch.tensor(np.concatenate(forces)),
             torch.tensor(np.array(stresses)),
+        )
+
+
+class HostCrystals:
+    """A crystal of `known`, in as many copies as move together: one call for all of them.
+
+    Args:
+        crystal: Its pairs are those of every copy.
+    """
+
+    device, batched = "cpu", True
+    cutoff_A = HostPotential.cutoff_A
+
+    def __init__(self, crystal: SpringCrystal) -> None:
+        self._crystal = crystal
+
+    def evaluate(self, systems: TorchSystems) -> TorchPrediction:
+        """See `torch_model.Evaluates`."""
+        positions = systems.positions.reshape(len(systems.counts), -1, 3).numpy()
+        energy, forces, stress = self._crystal.evaluate(positions, systems.cell.numpy())
+        return TorchPrediction(
+            torch.tensor(energy), torch.tensor(forces.reshape(-1, 3)), torch.tensor(stress)
         )

@@ -94,6 +94,7 @@ class _Reader:
         self._start = deck.starts[replica.start]
         self._memory: dict[str, float] = {}
         self._target_K = first_temperature_K(replica.segments)
+        self._followed_fs = 0.0
         self._last_good_fs = 0.0
         self._wall_s = 0.0
         self._whole = True  # no frames of a finished stage are missing
@@ -147,9 +148,8 @@ class _Reader:
         self, files: StageFiles, segment: Segment, step: int, time_fs: float
     ) -> tuple[str, str, float] | None:
         """Append the frames of a stage; returns how the replica ended if a rule was broken."""
-        if segment.temperature_K is not None:
-            self._target_K = segment.temperature_K[1]
         if not segment.n_samples:
+            self._follow(segment, segment.n_steps, time_fs + segment.n_steps * segment.time_step_fs)
             return None
         title = self._deck.title(self._replica.name, segment.name)
         output = StageOutput(self._folder, files, title, segment, self._start)
@@ -175,9 +175,7 @@ class _Reader:
     def _broken(self, frame: Frames, segment: Segment, step: int) -> tuple[str, str, float] | None:
         """The rule that a frame breaks, with the reason and its time."""
         time_fs = float(np.asarray(frame.time_fs)[0])
-        if segment.temperature_K is not None:
-            elapsed_fs = time_fs - self._last_good_fs
-            self._target_K = followed_K(self._target_K, segment.target_K(step), elapsed_fs)
+        self._follow(segment, step, time_fs)
         n_free = 3 * (frame.n_atoms - 1)
         kelvin = 2.0 * kinetic_eV(frame) / (n_free * BOLTZMANN_EV_PER_K)
         if segment.ensemble is Ensemble.MINIMISE:  # velocities are drawn, but not in use
@@ -189,6 +187,13 @@ class _Reader:
                 return name, reason, time_fs
         self._last_good_fs = time_fs
         return None
+
+    def _follow(self, segment: Segment, step: int, time_fs: float) -> None:
+        """What the thermostat can have come to after so many steps of a stage."""
+        if segment.temperature_K is not None:
+            elapsed_fs = time_fs - self._followed_fs
+            self._target_K = followed_K(self._target_K, segment.target_K(step), elapsed_fs)
+        self._followed_fs = time_fs
 
 
 class _Trajectory:
