@@ -130,7 +130,7 @@ def test_a_sweep_is_a_matrix_of_stages(clone: Path, run: Run) -> None:
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | few))
     ours = [s for s in ran(run("dvc", "repro", "sweep/dvc.yaml")) if s.startswith("sweep/")]
     stages = [stage.partition(":")[2] for stage in ours]
-    assert sorted(stages) == ["dummy", "tables", "train@allegro-small-667"]
+    assert sorted(stages) == ["dummy", "tables", "train@allegro-small-split-667"]
     assert stages[-1] == "tables"
     rows = json.loads((clone / "build" / "sweep" / "sweep.json").read_text())["rows"]
     finished = {row["candidate"]: len(row["cells"]) for row in rows}
@@ -138,6 +138,12 @@ def test_a_sweep_is_a_matrix_of_stages(clone: Path, run: Run) -> None:
         "nequip-small": 0, "allegro-small": 1, "hdnnp-small": 0, "dummy-mean": 1
     }  # fmt: skip
     assert ran(run("dvc", "repro", "sweep/dvc.yaml")) == []
+    # Other parameters begin trainings anew, in the same place.
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"epochs": 2}))
+    assert len(ran(run("dvc", "repro", "sweep/dvc.yaml"))) == 2
+    rows = json.loads((clone / "build" / "sweep" / "sweep.json").read_text())["rows"]
+    [cell] = next(row["cells"] for row in rows if row["candidate"] == "allegro-small")
+    assert cell["epochs"] == 2
 
 
 def test_switching_versions(clone: Path, run: Run) -> None:

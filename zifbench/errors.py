@@ -40,6 +40,10 @@ class ResultError(ZifbenchError, ValueError):
     """A result, entry or output directory that cannot be read, resumed or written."""
 
 
+class BusyError(ResultError):
+    """Another process works in this directory."""
+
+
 class TrainingError(ZifbenchError, ArithmeticError):
     """A training whose input was good and that failed: it diverged, or its process ended."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 CONFIG_VARIABLE = "ZIFBENCH_CONFIG_DIR"
 CACHE_VARIABLE = "ZIFBENCH_CACHE"
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # see `write_bytes_atomically`
 
 
 def config_directory() -> Path:
@@ -49,6 +50,11 @@ def write_bytes_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file is what a process that was killed while it wrote one left behind."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 @contextlib.contextmanager

@@ -102,6 +102,12 @@ def sweep(
     tables: Annotated[
         bool, typer.Option("--tables", help="Train none: make the tables of what is finished.")
     ] = False,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="Begin anew what was trained with another recipe, split or store."
+        ),
+    ] = False,
     change: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change an entry of every recipe: key=value. Repeat."),
@@ -114,28 +120,31 @@ def sweep(
 ) -> None:
     """Train recipes on splits with several seeds, and compare them in tables and pictures.
 
-    The same command continues where it was stopped. Models of several processes or jobs (--only)
-    come together when it is given without --only. Exit code 3: a training failed; the others are
-    done.
+    The same command continues where it was stopped. Several processes or jobs may work in one
+    directory (--only); --tables then makes the tables of what they have finished. Exit code 3: a
+    training failed; the others are done.
     """
     from zifbench import console
     from zifbench.errors import DataError, TrainingError
     from zifbench.training.run import Machine
     from zifbench.training.sweep.figures import draw_sweep
     from zifbench.training.sweep.grid import load_grid
-    from zifbench.training.sweep.run import make_plan, run_cells
+    from zifbench.training.sweep.plan import make_plan
+    from zifbench.training.sweep.run import run_cells
     from zifbench.training.sweep.table import collect, headings, lines, write_tables
 
     plan = make_plan(*load_grid(grid), data, out, split_files=split or (), changes=change or ())
-    if tables and only:
-        raise DataError("--tables and --only contradict each other; give one of them")
+    if tables and (only or names):
+        raise DataError("--tables goes with neither --only nor --list; leave one out")
     cells = () if tables else plan.picked(only or ())
     if names:
         for cell in cells:
             typer.echo(cell.name)
         return
     machine = Machine(device, devices, threads, workers)
-    failed = run_cells(plan, cells, machine, progress=console.progress_bar, say=console.note)
+    failed = run_cells(
+        plan, cells, machine, replace=replace, progress=console.progress_bar, say=console.note
+    )
     if not only:
         found = collect(plan, failed)
         write_tables(found, out)
@@ -151,6 +160,8 @@ def sweep(
             console.out.print(f"sweep: {out} (table.md, table.csv, {written})", soft_wrap=True)
     if failed:
         name, reason = next(iter(failed.items()))
+        if all(error.exit_code == DataError.exit_code for error in failed.values()):
+            raise reason
         raise TrainingError(f"{len(failed)} of {len(cells)} trainings failed, {name}: {reason}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 
@@ -84,6 +85,35 @@ def test_a_board_shows_seeds_only_where_there_are_some(tmp_path):
     assert cell(alone, "seeds") == "–"
     assert "3: ± 4" in markdown_table([alone, recipe])
     assert statistics.mean([10, 14, 18]) == recipe.find("force_mae").value
+
+
+def test_speeds_of_different_machines_are_left_out():
+    one, two = seeds_of(10.0, 12.0)
+    two = two.model_copy(update={"provenance": two.provenance.model_copy(update={"cpu": "other"})})
+    entry = make_entry([one, two], "recipe")
+    assert entry.find("time_per_call") is None
+    assert entry.find("force_mae").value == 11.0
+
+
+@pytest.mark.parametrize("key", ["recipe_digest", "split_digest", "store_version"])
+def test_trainings_that_differ_in_more_than_the_seed_are_refused(tmp_path, key):
+    same = {"recipe_digest": "r", "split_digest": "s", "store_version": "v"}
+    paths = []
+    for k, result in enumerate(seeds_of(10.0, 12.0, 14.0)):
+        paths.append(tmp_path / str(k) / "seed-1" / "evaluation")
+        paths[-1].mkdir(parents=True)
+        save_result(result, paths[-1])
+        request = same | ({key: "other"} if k == 2 else {})
+        (tmp_path / str(k) / "training.json").write_text(json.dumps({"request": request}))
+    add_entry(paths[:2], tmp_path / "board", name="two")
+    with pytest.raises(ResultError, match=f"different {key} "):
+        add_entry(paths, tmp_path / "board", name="three")
+    (tmp_path / "2" / "training.json").unlink()
+    with pytest.raises(ResultError, match="none recorded"):
+        add_entry(paths, tmp_path / "board", name="three")
+    (tmp_path / "2" / "training.json").write_text("{")
+    with pytest.raises(ResultError, match="damaged"):
+        add_entry(paths, tmp_path / "board", name="three")
 
 
 @pytest.mark.parametrize(

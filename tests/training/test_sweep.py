@@ -14,13 +14,33 @@ from tests.test_cli import run as zifbench
 from tests.training.stores import TINY, tiny_store
 from zifbench.benchmark.result import save_result
 from zifbench.dataset.splits.manifest import load_split
-from zifbench.errors import DataError, OutOfMemoryError, ResultError, TrainingError, ZifbenchError
+from zifbench.dataset.store import open_store
+from zifbench.errors import (
+    BusyError,
+    DataError,
+    ModelError,
+    OutOfMemoryError,
+    ResultError,
+    TrainingError,
+    ZifbenchError,
+)
+from zifbench.files import write_text_atomically
 from zifbench.training.curve import write_curve
+from zifbench.training.process import locked
+from zifbench.training.record import (
+    LOCK_FILE,
+    TrainingRecord,
+    check_directory,
+    make_dummy_request,
+    make_request,
+)
 from zifbench.training.sweep import run as sweep_run
 from zifbench.training.sweep.figures import draw_sweep
 from zifbench.training.sweep.grid import GRID_FOLDER, cells_of, grid_names, load_grid
-from zifbench.training.sweep.run import make_plan, run_cells
-from zifbench.training.sweep.table import NOT_BEGUN, collect, markdown, write_tables
+from zifbench.training.sweep.outcome import NOT_BEGUN, outcome_of
+from zifbench.training.sweep.plan import keep_splits, make_plan
+from zifbench.training.sweep.run import run_cells
+from zifbench.training.sweep.table import collect, curves_of, markdown, write_tables
 
 GRID = {
     "schema": 1,
@@ -70,24 +90,34 @@ def test_grids_of_the_package_are_whole(name):
     assert len({cell.name for cell in cells}) == len(cells)
 
 
+# Table 1 of Castel et al. 2024, and the two λσ of its supplement: architecture, rotation order,
+# cutoff, parity, λσ, training frames.
+TABLE_1 = {
+    ("nequip", 1, 6.0, "all", 0.0, "random-1000"),
+    ("nequip", 2, 4.0, "all", 0.0, "random-1000"),
+    ("nequip", 2, 5.0, "all", 0.0, "random-1000"),
+    ("nequip", 2, 6.0, "ignored", 0.0, "random-1000"),
+    ("nequip", 2, 6.0, "all", 0.0, "random-1000"),
+    ("nequip", 2, 6.0, "all", 0.0, "flat-histogram-1000"),
+    ("nequip", 2, 6.0, "ignored", 0.0, "flat-histogram-2500"),
+    ("nequip", 2, 6.0, "ignored", 1.0, "flat-histogram-2500"),
+    ("nequip", 2, 6.0, "ignored", 100.0, "flat-histogram-2500"),
+    ("allegro", 2, 6.0, True, 0.0, "flat-histogram-2500"),
+}
+
+
 def test_the_papers_grid_is_its_table():
-    cells = {c.candidate: c.recipe for c in cells_of(*load_grid("castel2024"), PAPER_SPLITS)}
-    shape = {
-        name: (r.model.l_max, r.cutoff_A, getattr(r.model, "parity", None))
-        for name, r in cells.items()
-        if r is not None
-    }
-    assert shape["nequip-l1-r6"] == (1, 6.0, "all")
-    assert shape["nequip-l2-r4"] == (2, 4.0, "all")
-    assert shape["nequip-l2-r5"] == (2, 5.0, "all")
-    assert shape["nequip-l2-r6-no-parity"] == shape["nequip-deployed"] == (2, 6.0, "ignored")
-    assert shape["nequip-l2-r6"] == (2, 6.0, "all")
-    weights = {name: r.stress_weight for name, r in cells.items() if r is not None}
-    assert weights["nequip-deployed-stress-100"] == 100.0
-    assert weights["nequip-deployed"] == 0.0
-
-
-PAPER_SPLITS = ("random-1000", "flat-histogram-1000", "flat-histogram-2500")
+    grid, folder = load_grid("castel2024")
+    cells = cells_of(grid, folder, tuple(grid.splits.names()))
+    rows = [
+        (r.model.kind, r.model.l_max, r.cutoff_A, r.model.parity, r.stress_weight, cell.split)
+        for cell in cells
+        if (r := cell.recipe) is not None
+    ]
+    assert set(rows) == TABLE_1
+    assert len(rows) == len(TABLE_1) * len(grid.seeds)
+    assert grid.splits.test == 10_000
+    assert grid.profile == "paper"  # 300 calls after 6
 
 
 @pytest.mark.parametrize(
@@ -111,6 +141,7 @@ PAPER_SPLITS = ("random-1000", "flat-histogram-1000", "flat-histogram-2500")
         ({"splits": {**GRID["splits"], "train": {"random": [3, 3]}}}, "each once"),
         ({"splits": {**GRID["splits"], "train": {"random": [18]}}}, "17 are left"),
         ({"splits": {**GRID["splits"], "tests": 3}}, "key in splits of mine.yaml 'tests'"),
+        ({"profile": "long"}, "profile: "),
         ({"splits": None}, "draws no splits; give one or more with --split"),
     ],
 )
@@ -184,36 +215,124 @@ def test_a_training_that_fails_keeps_no_other_from_being_done(plan, monkeypatch)
 
     def train(recipe, data, split, out, seeds, machine, **how):
         done.append((out.relative_to(plan.out).as_posix(), list(seeds)))
-        if seeds == [4]:
-            raise TrainingError("it diverged")
+        if "random-3" in done[-1][0]:
+            raise ModelError("not a number") if seeds == [4] else BusyError("somebody else")
         if "wide" in done[-1][0]:
-            raise OutOfMemoryError("no room")
+            raise OutOfMemoryError("no room") if seeds == [4] else TrainingError("it diverged")
 
     monkeypatch.setattr(sweep_run, "train", train)
     monkeypatch.setattr(sweep_run, "train_dummy", lambda data, split, out, **how: done.append(out))
     failed = run_cells(plan, plan.cells, sweep_run.Machine())
     assert len(done) == len(plan.cells)
     assert done[0] == ("cells/one/random-3/4", [4])
-    assert failed["one/random-3/4"] == "it diverged"
-    assert failed["wide/random-6/5"] == "no room"
-    assert len(failed) == 5
+    assert {name: str(error) for name, error in failed.items()} == {
+        "one/random-3/4": "not a number",
+        "wide/random-6/4": "no room",
+        "wide/random-6/5": "it diverged",
+    }
     for name, file in plan.splits.items():  # drawn splits are kept
         assert load_split(file).ids("train") == plan.drawn[name].ids("train")
 
-    def bad(*words, **how):
-        raise DataError("nothing is right")
 
-    monkeypatch.setattr(sweep_run, "train", bad)
-    with pytest.raises(DataError, match="nothing is right"):
-        run_cells(plan, plan.cells, sweep_run.Machine())
+def test_what_is_finished_is_not_trained_again(plan, monkeypatch):
+    keep_splits(plan)
+    finish(plan, plan.cells[0], 1.0)
+    done = []
+    monkeypatch.setattr(sweep_run, "train", lambda *words, **how: done.append(words[3]))
+    run_cells(plan, plan.cells[:2], sweep_run.Machine())
+    assert done == [plan.folder(plan.cells[1])]
+
+
+def test_another_process_has_the_cell(plan):
+    keep_splits(plan)
+    cell = plan.cells[0]
+    said = []
+    with locked(plan.folder(cell) / LOCK_FILE):
+        failed = run_cells(plan, [cell], sweep_run.Machine(), say=said.append)
+    assert not failed
+    assert "left to it" in said[-1]
+
+
+def test_a_cell_killed_before_its_record_was_written_is_begun_again(tmp_path):
+    write_text_atomically(tmp_path / "x" / LOCK_FILE, "")
+    (tmp_path / "x" / ".training.json.123.tmp").write_text("{")
+    check_directory(tmp_path / "x")
+    (tmp_path / "x" / "thesis.tex").write_text("")
+    with pytest.raises(ResultError, match="holds other files"):
+        check_directory(tmp_path / "x")
+
+
+@pytest.mark.parametrize("change", ["recipe", "split", "store"])
+def test_cells_of_another_sweep_do_not_count(plan, made, tmp_path, change):
+    keep_splits(plan)
+    cell = plan.cells[0]
+    finish(plan, cell, 1.0)
+    assert not isinstance(outcome_of(plan, cell), str)
+    file = plan.folder(cell) / "training.json"
+    record = json.loads(file.read_text())
+    key = {"recipe": "recipe_digest", "split": "split_digest", "store": "store_version"}[change]
+    record["request"][key] = "0" * 64
+    file.write_text(json.dumps(record))
+    assert outcome_of(plan, cell) == f"trained with another {change}"
+    assert collect(plan, {}).rows[0].missing[4] == f"trained with another {change}"
+    assert not curves_of(plan)
+
+
+def test_a_changed_recipe_is_found_by_its_entries(plan, made, tmp_path):
+    keep_splits(plan)
+    finish(plan, plan.cells[0], 1.0)
+    other = make_plan(
+        *load_grid(write_grid(tmp_path)), str(made[0]), plan.out, changes=["epochs=7"]
+    )
+    assert outcome_of(other, other.cells[0]) == "trained with another recipe"
+
+
+def test_replace_begins_anew_what_is_another_training(plan, made, tmp_path, monkeypatch):
+    keep_splits(plan)
+    same, other = plan.cells[:2]
+    finish(plan, same, 1.0)
+    finish(plan, other, 1.0)
+    file = plan.folder(other) / "training.json"
+    file.write_text(file.read_text().replace(outcome_of(plan, other)[1].request.recipe_digest, "0"))
+    seen = []
+
+    def train(recipe, data, split, out, seeds, machine, **how):
+        seen.append(sorted(path.name for path in out.iterdir()))
+
+    monkeypatch.setattr(sweep_run, "train", train)
+    run_cells(plan, [same, other], sweep_run.Machine(), replace=True)
+    assert seen == [[LOCK_FILE]]
+    assert not isinstance(outcome_of(plan, same), str)
 
 
 def test_another_split_of_the_same_name_is_refused(plan, made, tmp_path):
-    run_cells(plan, [], sweep_run.Machine())
+    keep_splits(plan)
     other = {"splits": {**GRID["splits"], "seed": 3}}
     again = make_plan(*load_grid(write_grid(tmp_path, **other)), str(made[0]), plan.out)
     with pytest.raises(ResultError, match="is not the split that this sweep draws"):
-        run_cells(again, [], sweep_run.Machine())
+        keep_splits(again)
+
+
+def test_speeds_of_different_machines_are_no_mean(plan):
+    keep_splits(plan)
+    for cell in plan.cells[:2]:
+        finish(plan, cell, 10.0)
+    file = plan.folder(plan.cells[1]) / "seed-5" / "evaluation" / "result.json"
+    result = json.loads(file.read_text())
+    result["provenance"]["cpu"] = "another cpu"
+    file.write_text(json.dumps(result))
+    found = collect(plan, {})
+    assert found.rows[0].mean("time_per_call") is None
+    assert found.rows[0].mean("force_mae") == 10.0
+    assert any("timed on different machines" in note for note in found.notes)
+
+
+def test_a_seed_that_diverged_does_not_cut_the_curve(plan):
+    keep_splits(plan)
+    finish(plan, plan.cells[0], 1.0)
+    finish(plan, plan.cells[1], 1.0, ended="diverged")
+    curves = curves_of(plan)
+    assert [len(seeds) for seeds in curves.values()] == [1]
 
 
 # -- tables ---------------------------------------------------------------------------------------
@@ -229,17 +348,25 @@ def finish(plan, cell, force, *, ended="completed"):
     seed = folder if cell.recipe is None else folder / f"seed-{cell.seed}"
     (seed / "evaluation").mkdir(parents=True)
     subset = {"n_frames": 5, "digest": "d"}
-    names = ("zifbench", "recipe", "recipe_digest", "store", "store_version", "split",
-             "split_digest", "device")  # fmt: skip
-    request = dict.fromkeys(names, "x") | {"devices": 1, "threads": 1, "packages": {}}
+    file = plan.splits[cell.split]
+    split = load_split(file)
+    with open_store(plan.data) as store:
+        request = (
+            make_dummy_request("dummy-mean", store, split, file)
+            if cell.recipe is None
+            else make_request(
+                cell.recipe, store, split, file, device="cpu", devices=1, threads=None
+            )
+        )
     trained = {"seed": cell.seed, "ended": ended, "reason": "it grew", "epochs": 3, "seconds": 2.0}
     record = {
-        "request": request,
+        "request": request.model_dump(),
         "read": {"train": subset, "validation": subset},
         "test": subset,
         "n_shared_with_test": 0,
         "trained": [] if cell.recipe is None else [trained],
     }
+    TrainingRecord.model_validate(record)
     (folder / "training.json").write_text(json.dumps(record))
     if cell.recipe is None:
         save_result(result, seed / "evaluation")
@@ -254,12 +381,12 @@ def finish(plan, cell, force, *, ended="completed"):
 
 
 def test_rows_are_means_with_the_spread_of_the_seeds(plan):
+    keep_splits(plan)
     forces = iter([10.0, 14.0, 5.0, 6.0, 7.0, 8.0])
     for cell in plan.cells[:6]:
         finish(plan, cell, next(forces))
     finish(plan, plan.cells[6], 1.0, ended="diverged")
     finish(plan, plan.cells[8], 99.0)
-    run_cells(plan, [], sweep_run.Machine())
     found = collect(plan, {})
     first = found.rows[0]
     assert (first.candidate, first.split, first.n_train) == ("one", "random-3", 5)
@@ -283,8 +410,8 @@ def test_rows_are_means_with_the_spread_of_the_seeds(plan):
 
 
 def test_nothing_is_finished_yet(plan):
-    run_cells(plan, [], sweep_run.Machine())
-    found = collect(plan, {plan.cells[0].name: "no room"})
+    keep_splits(plan)
+    found = collect(plan, {plan.cells[0].name: OutOfMemoryError("no room")})
     assert found.rows[0].missing == {4: "no room", 5: NOT_BEGUN}
     write_tables(found, plan.out)
     assert [path.name for path in draw_sweep(plan, found)] == ["sampling.png"]

@@ -42,7 +42,7 @@ from zifbench.benchmark.tasks import TASKS, default_tasks
 from zifbench.bundled import BUNDLED_DATA
 from zifbench.dataset.named import is_store_name, load_named
 from zifbench.errors import DataError, ResultError, ZifbenchError, unknown_name
-from zifbench.files import write_text_atomically
+from zifbench.files import is_leftover, write_text_atomically
 from zifbench.frames import Frames
 from zifbench.potentials.card import Check
 from zifbench.potentials.conformance import CHECKS, run_conformance
@@ -302,7 +302,9 @@ def _check_directory(out: Path, options: Options) -> None:
     if out.exists() and not out.is_dir():
         raise ResultError(f"{out} is a file; give another --out directory")
     ours = out.is_dir() and _is_ours(out)
-    used = out.is_dir() and any(path.name != _LOCK_FILE for path in out.iterdir())
+    used = out.is_dir() and any(
+        path.name != _LOCK_FILE and not is_leftover(path.name) for path in out.iterdir()
+    )
     if options.resume and not (out / RUN_FILE).is_file():
         raise ResultError(f"nothing to resume in {out}: it holds no {RUN_FILE}; leave --resume out")
     if options.overwrite and used and not ours:

@@ -25,7 +25,12 @@ from zifbench.benchmark.result import (
 )
 from zifbench.errors import ResultError
 from zifbench.files import write_text_atomically
-from zifbench.leaderboard.seeds import card_of_seeds, check_alike, measurements_of_seeds
+from zifbench.leaderboard.seeds import (
+    card_of_seeds,
+    check_alike,
+    check_trainings,
+    measurements_of_seeds,
+)
 from zifbench.potentials.card import ModelCard
 
 
@@ -115,7 +120,9 @@ def add_entry(
     Raises:
         ResultError: no valid result, results that do not belong together, or the name is taken.
     """
-    entry = make_entry([load_result(path) for path in paths], name)
+    results = [load_result(path) for path in paths]
+    check_trainings(paths)
+    entry = make_entry(results, name)
     if not _slug(entry.name):
         raise ResultError(f"the name {entry.name!r} has no letter or digit; give another --name")
     file = entry_file(board, entry)

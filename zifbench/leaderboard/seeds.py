@@ -1,23 +1,68 @@
 """One entry for several models that differ in the seed of their training only.
 
-What a recipe is worth is the mean over its seeds; one model alone may have been lucky.
+What a recipe is worth is the mean over its seeds; one model alone may have been lucky. Trainings of
+`zifbench train` and `sweep` say beside their results what they were; of models that were trained
+elsewhere it is taken on trust.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from zifbench.benchmark.result import Measurement, Result
 from zifbench.errors import ResultError
 from zifbench.potentials.card import ModelCard
+from zifbench.training.paths import RECORD_FILE
 
 # What models of one recipe have in common, and what results of one comparison have.
 _SAME_MODEL = ("format", "architecture", "species", "cutoff_A", "dtype", "n_parameters",
                "compiled_for")  # fmt: skip
 _SAME_RUN = ("profile", "conforms")
+_SAME_TRAINING = ("recipe_digest", "split_digest", "store_version")
+_OF_THE_MACHINE = ("time_", "peak_")  # beginnings of quantities that a machine decides
+
+
+def check_trainings(results: Sequence[Path]) -> None:
+    """Refuse results of trainings that differ in more than their seed.
+
+    Args:
+        results: Directories of results; of ours, `training.json` lies two folders above.
+
+    Raises:
+        ResultError: another recipe, split or store, or a record for some of them only.
+    """
+    found = {path: _training_of(path) for path in results}
+    first, *others = found
+    for path in others:
+        for key in _SAME_TRAINING:
+            one, two = found[first].get(key), found[path].get(key)
+            if one != two:
+                raise ResultError(
+                    f"{first} and {path} are of trainings with different {key} ({_short(one)} and "
+                    f"{_short(two)}); one entry is of one recipe on one split, with several seeds"
+                )
+
+
+def _training_of(result: Path) -> dict[str, Any]:
+    """What a training was asked for, empty if none of ours left this result."""
+    directory = result if result.is_dir() else result.parent
+    file = directory.resolve().parent.parent / RECORD_FILE
+    if not file.is_file():
+        return {}
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8"))["request"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ResultError(f"{file} is damaged ({error!r}); restore it, or train again") from error
+
+
+def _short(value: object) -> str:
+    return "none recorded" if value is None else str(value)[:12]
 
 
 def check_alike(results: Sequence[Result]) -> None:
@@ -63,8 +108,15 @@ def measurements_of_seeds(results: Sequence[Result]) -> list[Measurement]:
 
     The interval is for the mean of the recipe over all seeds and frames: the models were tested on
     the same frames, so the sampling error of these does not average out and stands as the
-    quadratic mean of the single half-widths; beside it Student's t interval of the seeds.
+    quadratic mean of the single half-widths; beside it Student's t interval of the seeds. Speed and
+    memory are left out where the models were timed on different machines. Counts, references and
+    notes are those of the first.
     """
+    machines = {
+        (made.device, made.cpu, made.n_threads)
+        for made in (result.provenance for result in results)
+    }
+    one_machine = len(machines) == 1
     tables = [
         {(m.quantity, tuple(sorted(m.subset.items()))): m for m in result.measurements()}
         for result in results
@@ -73,6 +125,7 @@ def measurements_of_seeds(results: Sequence[Result]) -> list[Measurement]:
         _combined([table[key] for table in tables])
         for key in tables[0]
         if all(key in table for table in tables)
+        and (one_machine or not key[0].startswith(_OF_THE_MACHINE))
     ]
 
 

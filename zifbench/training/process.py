@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from zifbench.errors import OutOfMemoryError, ResultError, TrainingError
+from zifbench.errors import BusyError, OutOfMemoryError, ResultError, TrainingError
 from zifbench.training.ending import ENDING_FILE, Ending, read_ending
 from zifbench.training.paths import LAST_FILE, LOG_FILE
 
@@ -37,7 +37,7 @@ def locked(file: Path) -> Iterator[int]:
         Its file descriptor, for processes to inherit.
 
     Raises:
-        ResultError: another training has it.
+        BusyError: another training has it.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as handle:
@@ -48,7 +48,7 @@ def locked(file: Path) -> Iterator[int]:
         except ImportError:  # not a POSIX system: no lock, and no harm for a single run
             pass
         except BlockingIOError as error:
-            raise ResultError(
+            raise BusyError(
                 f"another training is running in {file.parent}; wait for it or give another --out"
             ) from error
         yield handle.fileno()

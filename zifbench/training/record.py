@@ -15,7 +15,7 @@ from zifbench.benchmark.result import Provenance, Record, parse_record
 from zifbench.dataset.splits.manifest import Split
 from zifbench.dataset.store import Store
 from zifbench.errors import DataError, ResultError, ZifbenchError
-from zifbench.files import write_text_atomically
+from zifbench.files import is_leftover, write_text_atomically
 from zifbench.training.paths import RECIPE_FILE, RECORD_FILE
 from zifbench.training.recipe import Recipe, load_recipe
 from zifbench.training.subsets import READ_SUBSETS, TEST_SUBSET
@@ -133,6 +133,11 @@ def make_request(
     )
 
 
+def digest_of_entries(entries: Mapping[str, Any]) -> str:
+    """sha256 of all entries of a recipe."""
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
+
+
 def make_dummy_request(name: str, store: Store, split: Split, split_file: Path) -> Request:
     """The identity of what is fitted without a recipe, on one CPU."""
     return _request(name, {}, store, split, split_file, device="cpu", devices=1, threads=None)
@@ -151,11 +156,10 @@ def _request(
 ) -> Request:
     from zifbench import __version__
 
-    text = json.dumps(entries, sort_keys=True)
     return Request(
         zifbench=__version__,
         recipe=name,
-        recipe_digest=hashlib.sha256(text.encode()).hexdigest(),
+        recipe_digest=digest_of_entries(entries),
         store=split.store.name,
         store_version=store.version,
         split=split.name,
@@ -216,7 +220,9 @@ def check_directory(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise ResultError(f"{out} is a file; give another --out directory")
     ours = not out.is_dir() or (out / RECORD_FILE).is_file()
-    if not ours and any(path.name != LOCK_FILE for path in out.iterdir()):
+    if not ours and any(
+        path.name != LOCK_FILE and not is_leftover(path.name) for path in out.iterdir()
+    ):
         raise ResultError(f"{out} holds other files than a training; give another --out")
 
 

@@ -27,6 +27,7 @@ from zifbench.dataset.store import Store
 from zifbench.errors import DataError, TrainingError
 from zifbench.files import write_text_atomically
 from zifbench.potentials.formats import sha256_of
+from zifbench.profiles import Profile
 from zifbench.progress import Progress, no_progress
 from zifbench.training.curve import CURVE_FILE, Row, draw_learning_curves, read_curve
 from zifbench.training.dummy import DUMMY, fit_dummy
@@ -92,10 +93,12 @@ class Report:
     Attributes:
         tasks: Tasks of `zifbench evaluate`.
         conformance: Whether it is checked first.
+        profile: How long each task is.
     """
 
     tasks: tuple[str, ...] = ("accuracy",)
     conformance: bool = False
+    profile: Profile = Profile.QUICK
 
 
 def train(
@@ -342,6 +345,7 @@ def _evaluate(
     """The report on a model that was made here."""
     options = Options(
         tasks=report.tasks,
+        profile=report.profile,
         device=device,
         threads=threads,
         conformance=report.conformance,

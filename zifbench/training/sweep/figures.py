@@ -17,7 +17,7 @@ from zifbench.dataset.splits.pool import Pool, pool_of
 from zifbench.dataset.store import open_store
 from zifbench.frames import FloatArray
 from zifbench.training.curve import Row
-from zifbench.training.sweep.run import Plan
+from zifbench.training.sweep.plan import Plan
 from zifbench.training.sweep.table import QUANTITIES, Sweep, SweepRow, curves_of
 from zifbench.units import MEV_PER_EV
 
@@ -33,7 +33,6 @@ _COLOURS = ("#1f5fa8", "#c8553d", "#2f8f5b", "#8a5fb0", "#c99a1c", "#3aa6a6", "#
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _STYLES = ("-", "--", ":", "-.")
 _BINS = 30
-_WITH_SIZE = "-"  # between generator and number of frames in the name of a split
 
 _CURVES = {
     "energy, validation RMSE (meV/atom)": "validation_per_atom_energy_rmse",
@@ -99,39 +98,61 @@ def _accuracy(sweep: Sweep) -> Figure | None:
 
 
 def _learning_curves(curves: Mapping[tuple[str, str], Sequence[Sequence[Row]]]) -> Figure | None:
-    """Validation errors against epochs: the mean of the seeds, and the band between them."""
+    """Validation errors against epochs: the candidates, and below those on several splits."""
     if not curves:
         return None
-    figure = new_figure(10.0, 4.2)
-    panels: list[Axes] = list(figure.subplots(1, len(_CURVES)))
-    colour, style = _looks(c for c, _ in curves), _looks(s for _, s in curves)
-    for axes, (label, column) in zip(panels, _CURVES.items(), strict=True):
-        for (candidate, split), seeds in curves.items():
-            known = [rows for rows in seeds if column in rows[0]]
-            n = min((len(rows) for rows in known), default=0)
-            if not n:
-                continue
-            errors = MEV_PER_EV * np.array([[row[column] for row in rows[:n]] for rows in known])
-            epochs = np.arange(1, n + 1)
-            look = _COLOURS[colour[candidate] % len(_COLOURS)]
-            axes.plot(
-                epochs,
-                errors.mean(axis=0),
-                _STYLES[style[split] % len(_STYLES)],
-                color=look,
-                linewidth=1.3,
-                label=candidate if len(style) == 1 else f"{candidate}, {split}",
-            )
-            axes.fill_between(
-                epochs, errors.min(axis=0), errors.max(axis=0), color=look, alpha=0.15, linewidth=0
-            )
-        _logarithmic(axes)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(label)
-    panels[0].legend(fontsize=7, frameon=False)
-    figure.suptitle("mean of the seeds, and the band between the lowest and the highest",
-                    fontsize=9)  # fmt: skip
+    first: dict[str, str] = {}
+    for candidate, split in curves:
+        first.setdefault(candidate, split)
+    several = {candidate for candidate, split in curves if first[candidate] != split}
+    groups = [{key: seeds for key, seeds in curves.items() if first[key[0]] == key[1]}]
+    if several:
+        groups.append({key: seeds for key, seeds in curves.items() if key[0] in several})
+    figure = new_figure(10.0, 0.4 + 3.8 * len(groups))
+    panels = figure.subplots(len(groups), len(_CURVES), squeeze=False)
+    for row, group in zip(panels, groups, strict=True):
+        for axes, (label, column) in zip(row, _CURVES.items(), strict=True):
+            _draw_curves(axes, group, column)
+            axes.set_ylabel(label)
+        row[0].legend(fontsize=7, frameon=False)
+    figure.suptitle(
+        "mean over the seeds that reached an epoch, and the band from the lowest to the highest",
+        fontsize=9,
+    )
     return figure
+
+
+def _draw_curves(
+    axes: Axes, curves: Mapping[tuple[str, str], Sequence[Sequence[Row]]], column: str
+) -> None:
+    """One line for each candidate and split: colours are splits where the candidates are few."""
+    by_split = len({candidate for candidate, _ in curves}) < len({split for _, split in curves})
+    colour = _looks((s if by_split else c) for c, s in curves)
+    style = _looks((c if by_split else s) for c, s in curves)
+    n_splits = len({split for _, split in curves})
+    for (candidate, split), seeds in curves.items():
+        known = [[row[column] for row in rows] for rows in seeds if column in rows[0]]
+        if not known:
+            continue
+        errors = np.full((len(known), max(map(len, known))), np.nan)
+        for k, values in enumerate(known):
+            errors[k, : len(values)] = MEV_PER_EV * np.array(values)
+        epochs = np.arange(1, errors.shape[1] + 1)
+        main, other = (split, candidate) if by_split else (candidate, split)
+        look = _COLOURS[colour[main] % len(_COLOURS)]
+        axes.plot(
+            epochs,
+            np.nanmean(errors, axis=0),
+            _STYLES[style[other] % len(_STYLES)],
+            color=look,
+            linewidth=1.3,
+            marker="o" if len(epochs) == 1 else None,
+            label=candidate if n_splits == 1 else f"{candidate}, {split}",
+        )
+        low, high = np.nanmin(errors, axis=0), np.nanmax(errors, axis=0)
+        axes.fill_between(epochs, low, high, color=look, alpha=0.15, linewidth=0)
+    _logarithmic(axes)
+    axes.set_xlabel("epoch")
 
 
 def _sampling(plan: Plan, sweep: Sweep) -> Figure | None:
@@ -142,8 +163,12 @@ def _sampling(plan: Plan, sweep: Sweep) -> Figure | None:
     first, *others = figure.subplots(1, 3)
     with open_store(plan.data) as store:
         _draw_energies(first, pool_of(store), plan)
+    generators = {name: load_split(file).generator for name, file in plan.splits.items()}
     for axes, quantity in zip(others, ("energy_mae", "force_mae"), strict=True):
-        _draw_sizes(axes, sweep, quantity)
+        _draw_sizes(axes, sweep, quantity, generators)
+    figure.suptitle(
+        "bars: standard deviation over the seeds; each split was drawn once", fontsize=9
+    )
     return figure
 
 
@@ -186,13 +211,12 @@ def _above_lowest(pool: Pool) -> FloatArray:
     return energies
 
 
-def _draw_sizes(axes: Axes, sweep: Sweep, quantity: str) -> None:
+def _draw_sizes(axes: Axes, sweep: Sweep, quantity: str, generators: Mapping[str, str]) -> None:
     """Errors against training frames: colours are candidates, lines ways of sampling."""
     lines: dict[tuple[str, str], list[SweepRow]] = {}
     for row in sweep.rows:
         if not row.is_dummy and row.values(quantity):
-            sampled = row.split.rpartition(_WITH_SIZE)[0] or row.split
-            lines.setdefault((row.candidate, sampled), []).append(row)
+            lines.setdefault((row.candidate, generators[row.split]), []).append(row)
     colour, style = _looks(c for c, _ in lines), _looks(s for _, s in lines)
     for (candidate, sampled), rows in lines.items():
         rows = sorted(rows, key=lambda row: row.n_train or 0)

@@ -7,6 +7,7 @@
       l1-r6: {recipe: nequip-castel2024, set: [model.l_max=1]}
       dummy-mean: {recipe: dummy-mean}
     seeds: [666, 667, 668]      one training of each candidate on each split for every seed
+    profile: paper              how long the speed is measured (`zifbench tasks`)
     splits:                     what they are trained on; left out where --split gives it
       test: 10000               at random, the same for all
       validation: 200           likewise
@@ -31,6 +32,7 @@ from pydantic import Field, field_validator
 
 from zifbench.dataset.splits.generators import GENERATORS
 from zifbench.errors import DataError, unknown_name
+from zifbench.profiles import Profile
 from zifbench.training.dummy import DUMMY
 from zifbench.training.recipe import Recipe, load_recipe
 from zifbench.training.strict import Count, Strict, read_yaml, validated
@@ -105,6 +107,7 @@ class Grid(Strict):
         candidates: Name -> what is trained.
         seeds: Of the trainings.
         splits: Those to draw; None where they are given.
+        profile: How long the speed is measured; the paper's 300 calls are "paper".
     """
 
     schema_version: Annotated[Literal[1], Field(alias="schema")]
@@ -114,6 +117,7 @@ class Grid(Strict):
     candidates: Annotated[Mapping[str, Candidate], Field(min_length=1)]
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
     splits: Draws | None = None
+    profile: Profile = Profile.QUICK
 
     @field_validator("candidates")
     @classmethod

@@ -1,122 +1,26 @@
 """`sweep`: every training of a grid, one after the other, or those that are picked.
 
-A directory of a sweep holds
-
-    splits/NAME.json                 the splits that it has drawn
-    cells/CANDIDATE/SPLIT/SEED/      a training (`zifbench.training.run`) for each
-    sweep.json, table.md, table.csv  what came of all of them
-    *.png                            the same to look at
-
 Cells do not know of each other, so that several processes, or jobs of a cluster, may work in one
-directory; what is finished is not done again.
+directory; what is finished is not done again, and what another process trains is left to it.
 """
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import shutil
+from collections.abc import Sequence
 
-from zifbench.dataset.named import open_named
-from zifbench.dataset.splits.generators import load_split, make_split, write_split
-from zifbench.dataset.splits.manifest import Split
-from zifbench.dataset.store import Store
-from zifbench.errors import DataError, OutOfMemoryError, ResultError, TrainingError
+from zifbench.benchmark.result import parse_record
+from zifbench.errors import BusyError, ZifbenchError
 from zifbench.progress import Progress, no_progress
-from zifbench.training.record import check_frames
+from zifbench.training.paths import RECORD_FILE
+from zifbench.training.process import locked
+from zifbench.training.record import LOCK_FILE, TrainingRecord
 from zifbench.training.run import Machine, Report, Say, train, train_dummy
-from zifbench.training.sweep.grid import Cell, Draws, Grid, cells_of
+from zifbench.training.sweep.grid import Cell
+from zifbench.training.sweep.outcome import differs, outcome_of
+from zifbench.training.sweep.plan import Plan, keep_splits
 
-SPLITS_FOLDER = "splits"
-CELLS_FOLDER = "cells"
-REPORT = Report(tasks=("accuracy", "speed"), conformance=True)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All trainings of a sweep, before any is done.
-
-    Attributes:
-        grid: What is swept over.
-        data: The store.
-        out: Directory of the sweep.
-        splits: Name -> its file.
-        cells: The trainings.
-        drawn: Name -> the split that belongs into its file; none where they were given.
-    """
-
-    grid: Grid
-    data: str
-    out: Path
-    splits: Mapping[str, Path]
-    cells: tuple[Cell, ...]
-    drawn: Mapping[str, Split]
-
-    def folder(self, cell: Cell) -> Path:
-        """Where the training of a cell lies."""
-        return self.out / CELLS_FOLDER / cell.candidate / cell.split / str(cell.seed)
-
-    def picked(self, patterns: Sequence[str]) -> tuple[Cell, ...]:
-        """The cells of these names or patterns (`hdnnp-small/*`); all if there are none.
-
-        Raises:
-            DataError: a pattern that no cell has.
-        """
-        for pattern in patterns:
-            if not any(fnmatch.fnmatchcase(cell.name, pattern) for cell in self.cells):
-                raise DataError(
-                    f"--only {pattern}: no training has this name; --list shows the names, "
-                    f"{self.cells[0].name} for instance"
-                )
-        return tuple(
-            cell
-            for cell in self.cells
-            if not patterns or any(fnmatch.fnmatchcase(cell.name, p) for p in patterns)
-        )
-
-
-def make_plan(
-    grid: Grid,
-    folder: Path,
-    data: str,
-    out: Path,
-    *,
-    split_files: Sequence[Path] = (),
-    changes: Sequence[str] = (),
-) -> Plan:
-    """Say what a sweep will train, and refuse what cannot be.
-
-    Args:
-        grid: The grid.
-        folder: Where recipes that are files lie.
-        data: The store.
-        out: Directory of the sweep.
-        split_files: Splits to train on, in place of those that the grid would draw.
-        changes: Entries to change in every recipe, each `key=value`.
-
-    Raises:
-        ZifbenchError: bad input; nothing is written yet.
-    """
-    store, trajectory = open_named(data)
-    with store:
-        if trajectory is not None:
-            raise DataError(f"--data {data} is one trajectory; a sweep wants the whole store")
-        if split_files:
-            files, splits = _given(split_files), {}
-            for name, file in files.items():
-                splits[name] = load_split(file)
-                splits[name].check(store)
-        elif grid.splits is not None:
-            splits = _drawn(store, grid.splits)
-            files = {name: out / SPLITS_FOLDER / f"{name}.json" for name in splits}
-        else:
-            raise DataError(f"sweep {grid.name} draws no splits; give one or more with --split")
-        cells = cells_of(grid, folder, tuple(splits), tuple(changes))
-        for cell in cells:
-            if cell.recipe is not None:
-                check_frames(cell.recipe, store, splits[cell.split])
-    return Plan(grid, data, out, files, tuple(cells), {} if split_files else splits)
+TASKS = ("accuracy", "speed")
 
 
 def run_cells(
@@ -124,89 +28,77 @@ def run_cells(
     cells: Sequence[Cell],
     machine: Machine,
     *,
+    replace: bool = False,
     progress: Progress = no_progress,
     say: Say = lambda sentence: None,
-) -> dict[str, str]:
+) -> dict[str, ZifbenchError]:
     """Train some cells of a plan, from where each is.
 
     A training that fails does not keep the others from being done.
+
+    Args:
+        plan: The sweep.
+        cells: Those to train.
+        machine: Where and how.
+        replace: Whether to begin anew what was trained with another recipe, split or store.
+        progress: Shows a person how far it is.
+        say: Takes a sentence now and then.
 
     Returns:
         Name of each cell that failed -> why.
 
     Raises:
-        ZifbenchError: bad input, or a directory that holds something else.
+        ResultError: the directory holds other splits.
     """
-    for name, split in plan.drawn.items():
-        _keep(split, plan.splits[name])
-    failed: dict[str, str] = {}
+    keep_splits(plan)
+    failed: dict[str, ZifbenchError] = {}
     for number, cell in enumerate(cells, start=1):
-        say(f"{cell.name}, training {number} of {len(cells)}")
-        data, file, out = plan.data, plan.splits[cell.split], plan.folder(cell)
         try:
-            if cell.recipe is None:
-                train_dummy(data, file, out, report=REPORT, progress=progress)
-            else:
-                train(
-                    cell.recipe,
-                    data,
-                    file,
-                    out,
-                    [cell.seed],
-                    machine,
-                    report=REPORT,
-                    progress=progress,
-                    say=say,
-                )
-        except (TrainingError, OutOfMemoryError) as error:
-            failed[cell.name] = str(error)
+            if replace:
+                _remove_other(plan, cell)
+            if isinstance(outcome_of(plan, cell), str):
+                say(f"{cell.name}, training {number} of {len(cells)}")
+                _train(plan, cell, machine, progress, say)
+        except BusyError:
+            say(f"{cell.name} is trained by another process, and left to it")
+        except ZifbenchError as error:  # the input was checked with the plan: it is about the cell
+            failed[cell.name] = error
             say(f"{cell.name} failed: {error}")
     return failed
 
 
-def _given(files: Sequence[Path]) -> dict[str, Path]:
-    named = {file.stem: file for file in files}
-    if len(named) < len(files):
-        raise DataError("two splits have the same file name; their rows could not be told apart")
-    return named
-
-
-def _drawn(store: Store, draws: Draws) -> dict[str, Split]:
-    """The splits of a grid, all with the same test and validation frames."""
-    # Only its test and validation frames count, and of a training frame there must be one.
-    held = make_split(
-        store,
-        "random",
-        seed=draws.seed,
-        name=f"held-out-{draws.seed}",
-        train=1,
-        test=draws.test,
-        validation=draws.validation,
-    )
-    return {
-        name: make_split(
-            store,
-            generator,
-            seed=draws.seed,
-            name=name,
-            taken_from={"test": held, "validation": held},
-            train=size,
-            grouped=True if draws.grouped and generator == "flat-histogram" else None,
-        )
-        for name, (generator, size) in draws.names().items()
-    }
-
-
-def _keep(split: Split, file: Path) -> None:
-    """Write a split that was drawn, or see that it is there already."""
-    if not file.is_file():
-        write_split(split, file, overwrite=True)  # another process may have been faster
+def _train(plan: Plan, cell: Cell, machine: Machine, progress: Progress, say: Say) -> None:
+    data, split, out = plan.data, plan.splits[cell.split], plan.folder(cell)
+    report = Report(TASKS, conformance=True, profile=plan.grid.profile)
+    if cell.recipe is None:
+        train_dummy(data, split, out, report=report, progress=progress)
         return
-    there = load_split(file)
-    same = all(there.ids(name) == split.ids(name) for name in split.subsets)
-    if not same or there.store != split.store:
-        raise ResultError(
-            f"{file} is not the split that this sweep draws from this store (version "
-            f"{split.store.version[:12]}); go on with the same sweep and store, or give another "
-            "--out"
-        )
+    train(
+        cell.recipe,
+        data,
+        split,
+        out,
+        [cell.seed],
+        machine,
+        report=report,
+        progress=progress,
+        say=say,
+    )
+
+
+def _remove_other(plan: Plan, cell: Cell) -> None:
+    """Remove a training that is not the one of this sweep."""
+    folder = plan.folder(cell)
+    if not (folder / RECORD_FILE).is_file():
+        return
+    with locked(folder / LOCK_FILE):
+        record = parse_record(TrainingRecord, folder / RECORD_FILE)
+        if differs(plan, cell, record) is None:
+            return
+        # The record last: until then the folder says what it is.
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in (RECORD_FILE, LOCK_FILE):
+                path.unlink()
+        (folder / RECORD_FILE).unlink()

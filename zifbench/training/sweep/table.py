@@ -14,15 +14,13 @@ from pathlib import Path
 
 from pydantic import Field
 
-from zifbench.benchmark.result import RESULT_FILE, Record, Result, load_result, parse_record
+from zifbench.benchmark.result import Measurement, Provenance, Record, Result
 from zifbench.files import write_text_atomically
 from zifbench.formatting import format_value
 from zifbench.training.curve import CURVE_FILE, Row, read_curve
-from zifbench.training.paths import EVALUATION_FOLDER, RECORD_FILE
-from zifbench.training.record import TrainingRecord
 from zifbench.training.run import seed_folder
-from zifbench.training.sweep.grid import Cell
-from zifbench.training.sweep.run import Plan
+from zifbench.training.sweep.outcome import outcome_of
+from zifbench.training.sweep.plan import Plan
 
 SWEEP_FILE = "sweep.json"
 MARKDOWN_FILE = "table.md"
@@ -34,7 +32,7 @@ QUANTITIES: Mapping[str, str] = {
     "stress_mae": "σ MAE",
     "time_per_call": "speed",
 }
-NOT_BEGUN = "not trained yet"
+SPEED = "time_per_call"
 
 
 class CellResult(Record):
@@ -48,6 +46,7 @@ class CellResult(Record):
         model_sha256: Of the model.
         n_parameters: Of the model, where it says so.
         conforms: Whether it passes all required conformance checks.
+        machine: What the speed was measured on.
         values: Quantity -> its value on the test frames.
     """
 
@@ -58,6 +57,7 @@ class CellResult(Record):
     model_sha256: str
     n_parameters: int | None
     conforms: bool | None
+    machine: str
     values: dict[str, float]
 
 
@@ -88,8 +88,15 @@ class SweepRow(Record):
         return bool(self.cells) and self.cells[0].seed is None
 
     def values(self, quantity: str) -> list[float]:
-        """Of all seeds."""
+        """Of all seeds; speeds only where all were measured on one kind of machine."""
+        if quantity == SPEED and not self.is_one_machine:
+            return []
         return [cell.values[quantity] for cell in self.cells if quantity in cell.values]
+
+    @property
+    def is_one_machine(self) -> bool:
+        """Whether all speeds were measured on one kind of machine."""
+        return len({cell.machine for cell in self.cells}) < 2
 
     def mean(self, quantity: str) -> float | None:
         """Over the seeds; None where it was not measured."""
@@ -125,7 +132,7 @@ class Sweep(Record):
     notes: list[str] = Field(default_factory=list)
 
 
-def collect(plan: Plan, failed: Mapping[str, str]) -> Sweep:
+def collect(plan: Plan, failed: Mapping[str, Exception]) -> Sweep:
     """Read what is finished.
 
     Args:
@@ -137,21 +144,20 @@ def collect(plan: Plan, failed: Mapping[str, str]) -> Sweep:
     """
     rows: dict[tuple[str, str], SweepRow] = {}
     units: dict[str, str] = {}
+    notes: dict[str, None] = {}
     for cell in plan.cells:
         key = (cell.candidate, cell.split)
         row = rows.get(key) or SweepRow(candidate=cell.candidate, split=cell.split)
-        found = _finished(plan, cell)
-        if found is None:
-            why = failed.get(cell.name) or _why_not(plan, cell)
+        found = outcome_of(plan, cell)
+        if isinstance(found, str):
+            why = str(failed.get(cell.name, found))
             rows[key] = row.model_copy(update={"missing": row.missing | {cell.seed: why}})
             continue
         result, record = found
-        overall = {
-            m.quantity: m
-            for m in result.measurements()
-            if m.quantity in QUANTITIES and not set(m.subset) - {"atoms"}
-        }
+        overall = _overall(result)
         units |= {name: m.unit for name, m in overall.items()}
+        if "speed" in result.tasks:
+            notes |= dict.fromkeys(f"{cell.name}: {gap}" for gap in result.tasks["speed"].gaps)
         trained = record.trained[0] if record.trained else None
         finished = CellResult(
             seed=None if trained is None else trained.seed,
@@ -161,6 +167,7 @@ def collect(plan: Plan, failed: Mapping[str, str]) -> Sweep:
             model_sha256=result.model.sha256,
             n_parameters=result.model.n_parameters,
             conforms=result.conforms,
+            machine=_machine(result.provenance),
             values={name: m.value for name, m in overall.items()},
         )
         rows[key] = row.model_copy(
@@ -172,23 +179,37 @@ def collect(plan: Plan, failed: Mapping[str, str]) -> Sweep:
             }
         )
     store = _store_of(plan)
-    ordered = {name: units[name] for name in QUANTITIES if name in units}
     every = list(rows.values())
     return Sweep(
         name=plan.grid.name,
         about=plan.grid.about,
         store=store[0],
         store_version=store[1],
-        units=ordered,
+        units={name: units[name] for name in QUANTITIES if name in units},
         rows=every,
-        notes=list(_notes(every)),
+        notes=[*_notes(plan, every), *notes],
     )
 
 
+def _overall(result: Result) -> dict[str, Measurement]:
+    """Quantity -> its measurement over all test frames."""
+    return {
+        m.quantity: m
+        for m in result.measurements()
+        if m.quantity in QUANTITIES and not set(m.subset) - {"atoms"}
+    }
+
+
+def _machine(made: Provenance) -> str:
+    return f"{made.device}, {made.cpu}, {made.n_threads} threads"
+
+
 def curves_of(plan: Plan) -> dict[tuple[str, str], list[list[Row]]]:
-    """(candidate, split) -> the learning curve of each seed, as far as it is."""
+    """(candidate, split) -> the learning curve of each seed that is finished."""
     found: dict[tuple[str, str], list[list[Row]]] = {}
     for cell in plan.cells:
+        if cell.recipe is None or isinstance(outcome_of(plan, cell), str):
+            continue
         rows = read_curve(seed_folder(plan.folder(cell), cell.seed) / CURVE_FILE)
         if rows:
             found.setdefault((cell.candidate, cell.split), []).append(rows)
@@ -205,7 +226,7 @@ def write_tables(sweep: Sweep, out: Path) -> None:
 def headings(sweep: Sweep) -> list[str]:
     """Of the table for people; what matters least stands last."""
     shown = [f"{QUANTITIES[name]}, {_unit(name, unit)}" for name, unit in sweep.units.items()]
-    return ["candidate", "split", "seeds", *shown, "frames", "parameters", "conforms"]
+    return ["candidate", "split", "seeds", *shown, "training frames", "parameters", "conforms"]
 
 
 def lines(sweep: Sweep) -> list[list[str]]:
@@ -249,40 +270,28 @@ def _csv(sweep: Sweep) -> str:
     return text.getvalue()
 
 
-def _finished(plan: Plan, cell: Cell) -> tuple[Result, TrainingRecord] | None:
-    folder = plan.folder(cell)
-    if not (folder / RECORD_FILE).is_file():
-        return None
-    record = parse_record(TrainingRecord, folder / RECORD_FILE)
-    if cell.recipe is None:
-        evaluated = folder / EVALUATION_FOLDER
-    else:
-        if [t.ended for t in record.trained] != ["completed"]:
-            return None
-        evaluated = seed_folder(folder, cell.seed) / EVALUATION_FOLDER
-    if not (evaluated / RESULT_FILE).is_file():
-        return None
-    return load_result(evaluated), record
-
-
-def _why_not(plan: Plan, cell: Cell) -> str:
-    file = plan.folder(cell) / RECORD_FILE
-    if not file.is_file():
-        return NOT_BEGUN
-    trained = parse_record(TrainingRecord, file).trained
-    return f"{trained[0].ended}: {trained[0].reason}" if trained else "not finished yet"
-
-
 def _store_of(plan: Plan) -> tuple[str, str]:
     store = json.loads(next(iter(plan.splits.values())).read_text())["store"]
     return store["name"], store["version"]
 
 
-def _notes(rows: Sequence[SweepRow]) -> Iterable[str]:
-    digests = {row.test_digest for row in rows if row.test_digest}
-    if len(digests) > 1:
+def _notes(plan: Plan, rows: Sequence[SweepRow]) -> Iterable[str]:
+    tested = sorted({row.n_test for row in rows if row.n_test is not None})
+    if tested:
+        yield f"errors are of {' or '.join(map(str, tested))} test frames"
+    if len({row.test_digest for row in rows if row.test_digest}) > 1:
         yield "the splits have different test frames: rows of different splits do not compare"
+    if len(plan.drawn) > 1:
+        yield (
+            "each split was drawn once: the spread over the seeds does not hold the luck of the "
+            "draw, and differences between small splits may be no more than that"
+        )
     for row in rows:
+        if not row.is_one_machine:
+            yield (
+                f"{row.candidate} on {row.split}: no speed, its seeds were timed on different "
+                f"machines ({'; '.join(sorted({cell.machine for cell in row.cells}))})"
+            )
         for seed, why in row.missing.items():
             yield f"{row.candidate} on {row.split}, seed {seed}: {why}"
 
