@@ -11,6 +11,12 @@ All runs go through `run_protocol` and the analysis room. Run from the repositor
 The TorchSim engine moves sixteen crystals at once, each with velocities of its own, in place of one
 for sixteen times as long.
 
+What 108 atoms cannot give: their strains, 1 % in volume, are large enough to feel how C_ij change
+with them. From fluctuations C_ij come out 2 to 3 % smaller than from strained cells, whichever the
+engine, which shows where errors are that small (`--length 12`). The static lattice sampled without
+any dynamics says the same: C11, C44 and K smaller by 2.5, 2.2 and 2.3 % at 108 atoms, and by an
+eighth of that at 864.
+
 `--cell-degrees 9` is what ASE 3.29 does by itself: the cell is half as hot again as the atoms, and
 C_ij come out too small, down to two thirds where the cell shares little of its heat with the atoms
 (a tenth too small here: K 1.06 ± 0.04 GPa of 1.19 ± 0.02).

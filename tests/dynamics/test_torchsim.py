@@ -10,14 +10,19 @@ import pytest
 
 torch_sim = pytest.importorskip("torch_sim", reason="TorchSim needs Python 3.12 or newer")
 
+import torch  # noqa: E402
+
+from benchmarks import known_elasticity  # noqa: E402
 from tests.dynamics.argon import LennardJones, argon, calculator  # noqa: E402
 from tests.dynamics.test_run import SAME, StoppedError, frames_of, protocol  # noqa: E402
 from zifbench.dynamics.engines import make_engine  # noqa: E402
+from zifbench.dynamics.engines.torch_host import HostCrystals, HostPotential  # noqa: E402
 from zifbench.dynamics.engines.torch_pairs import PairLists  # noqa: E402
 from zifbench.dynamics.protocol import Protocol  # noqa: E402
 from zifbench.dynamics.run import Outcome, run_protocol  # noqa: E402
 from zifbench.errors import ModelError, OutOfMemoryError, ResultError  # noqa: E402
 from zifbench.frames import Frames  # noqa: E402
+from zifbench.potentials.torch_potential import TorchSystems  # noqa: E402
 from zifbench.profiles import Profile  # noqa: E402
 
 MODEL = {"model": "argon", "model_sha256": "0"}
@@ -236,6 +241,25 @@ def test_pairs_are_those_of_a_list_made_anew() -> None:
         )
         assert np.array_equal(pairs, fresh.pairs)
         assert np.array_equal(shifts, fresh.shifts)
+
+
+def test_crystals_all_at_once_are_each_as_alone() -> None:
+    """Known crystals, strained and rattled each in its own way, against the calculator."""
+    rng, n = np.random.default_rng(5), len(known_elasticity.crystal())
+    cells = 15.9 * (np.eye(3) + rng.normal(scale=0.02, size=(3, 3, 3)))
+    places = known_elasticity.crystal().get_scaled_positions() @ cells
+    none = torch.empty(0, dtype=torch.int64)
+    systems = TorchSystems(
+        torch.full((3 * n,), 18),
+        torch.tensor((places + rng.normal(scale=0.1, size=places.shape)).reshape(-1, 3)),
+        torch.tensor(cells), (n, n, n), none.reshape(2, 0), none.reshape(0, 3),
+        torch.arange(3).repeat_interleave(n), torch.tensor([n, n, n]),
+    )  # fmt: skip
+    found = HostCrystals(known_elasticity.model()).evaluate(systems)
+    expected = HostPotential(known_elasticity.model()).evaluate(systems)
+    for name in ("energy", "forces", "stress"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-10, abs=1e-12)
+    assert len(set(found.energy.tolist())) == 3
 
 
 def test_what_it_cannot_run_is_refused_before_a_step(tmp_path, whole) -> None:
