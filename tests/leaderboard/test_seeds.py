@@ -131,6 +131,13 @@ def test_results_that_do_not_belong_together_are_refused(other, message):
         make_entry([make_result("a"), other], "recipe")
 
 
+def test_one_factory_with_other_weights_is_another_seed():
+    results = [_with_model(make_result("a"), weights_sha256=(k * 64,)) for k in "12"]
+    entry = make_entry(results, "recipe")
+    assert len(set(entry.seeds)) == 2
+    assert entry.model.digest == entry.model.sha256 not in entry.seeds
+
+
 def test_several_results_want_a_name():
     with pytest.raises(ResultError, match="--name"):
         make_entry(seeds_of(1.0, 2.0))

@@ -39,7 +39,7 @@ class Entry(Record):
 
     Attributes:
         name: Name on the board, unique within its data.
-        seeds: sha256 of each model, where there are several that differ in their seed only; the
+        seeds: Digest of each model, where there are several that differ in their seed only; the
             measurements are then means over them.
         conforms: Whether all required conformance checks passed, None if they were not run.
         failed_checks: Names of the checks that failed.
@@ -87,7 +87,7 @@ def make_entry(results: Sequence[Result], name: str | None = None) -> Entry:
             raise ResultError(f"{len(results)} results make one entry; give its --name")
         check_alike(results)
         model, measurements = card_of_seeds(results, name), measurements_of_seeds(results)
-        seeds = [result.model.sha256 for result in results]
+        seeds = [result.model.digest for result in results]
     return Entry(
         name=name or model.name,
         seeds=seeds,

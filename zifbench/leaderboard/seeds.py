@@ -85,19 +85,20 @@ def check_alike(results: Sequence[Result]) -> None:
                     f"{first.model.name} and {other.model.name} differ in {what} ({one} and {two})"
                     "; one entry is of one recipe with several seeds, add the others by themselves"
                 )
-    digests = [result.model.sha256 for result in results]
+    digests = [result.model.digest for result in results]
     if len(set(digests)) < len(digests):
         raise ResultError("the same model is given twice; wanted one result for each seed")
 
 
 def card_of_seeds(results: Sequence[Result], name: str) -> ModelCard:
     """What the models have in common; the digest is of all their digests."""
-    digests = "\n".join(sorted(result.model.sha256 for result in results))
+    digests = "\n".join(sorted(result.model.digest for result in results))
     return results[0].model.model_copy(
         update={
             "name": name,
             "file": f"{len(results)} models",
             "sha256": hashlib.sha256(digests.encode()).hexdigest(),
+            "weights_sha256": (),  # each stands in the digest of its model
             "size_bytes": max(result.model.size_bytes for result in results),
         }
     )
