@@ -528,6 +528,18 @@ def test_statistics_are_those_of_all_atoms_of_an_element() -> None:
     assert inputs.std(axis=0).max() < 1 + 1e-10 and (spread != 1.0).any()
 
 
+def test_statistics_begin_anew_after_a_reset() -> None:
+    manager = HDNNPStatisticsManager(["N"], 4.0, smallest_distances_A={"N-N": 2.0})
+    found = []
+    for energy in (-3.0, -5.0):
+        one = graph(molecule("NN", [[0, 0, 0], [0, 0, 2.5]]), 4.0)
+        one |= {"num_atoms": torch.tensor([2]), "batch": torch.zeros(2).long()}
+        one |= {"atom_types": torch.zeros(2).long(), "forces": torch.ones(2, 3)}
+        manager.reset()
+        found.append(manager.get_statistics([one | {"total_energy": torch.tensor([[energy]])}]))
+    assert [statistics["per_atom_energy_mean"] for statistics in found] == [-1.5, -2.5]
+
+
 def test_atoms_that_only_touch_the_cutoff_are_not_blown_up() -> None:
     """Distances 1e-4 Å apart, just below 4 Å: a spread of 1e-8, which is not scaled to 1."""
     manager = HDNNPStatisticsManager(["N"], 4.0, smallest_distances_A={"N-N": 2.0})
