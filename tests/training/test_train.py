@@ -502,10 +502,11 @@ def test_the_dummy_has_a_mean_for_each_composition_and_no_other():
     from ase import Atoms
 
     from zifbench.errors import ModelError
-    from zifbench.training.dummy import MeanEnergy, composition
+    from zifbench.training.dummy import MeanEnergy, formula_units
 
-    dummy = MeanEnergy({composition([7, 30]): -5.0, composition([7, 7, 30]): -9.0})
-    for symbols, energy in (("NZn", -5.0), ("ZnN", -5.0), ("N2Zn", -9.0)):
+    assert formula_units([30, 7, 7, 7, 30, 7]) == (((7, 2), (30, 1)), 2)
+    dummy = MeanEnergy({((7, 1), (30, 1)): -5.0, ((7, 2), (30, 1)): -9.0})
+    for symbols, energy in (("NZn", -5.0), ("ZnN", -5.0), ("N2Zn", -9.0), ("N4Zn2", -18.0)):
         atoms = Atoms(symbols)
         atoms.calc = dummy
         assert atoms.get_potential_energy() == energy

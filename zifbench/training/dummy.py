@@ -1,10 +1,11 @@
-"""The dummy on a leaderboard: the mean energy of each composition, no forces, no stress.
+"""The dummy on a leaderboard: the mean energy of a formula unit, no forces, no stress.
 
 What a model must beat to have learnt anything. It is fitted to the same training frames.
 """
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +29,7 @@ class MeanEnergy(Calculator):  # type: ignore[misc]  # ASE has no types
     """Energies by composition.
 
     Args:
-        energies: Composition -> mean energy, eV.
+        energies: Formula unit -> its mean energy, eV.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "forces", "stress"]
@@ -43,26 +44,28 @@ class MeanEnergy(Calculator):  # type: ignore[misc]  # ASE has no types
         properties: Any = None,
         system_changes: Any = all_changes,
     ) -> None:
-        """The mean energy of the atoms' composition.
+        """The mean energy of the atoms' composition, twice as much for twice the atoms.
 
         Raises:
             ModelError: no training frame had this composition.
         """
         super().calculate(atoms, properties, system_changes)
         numbers = self.atoms.numbers
-        found = self._energies.get(composition(numbers))
+        unit, n_units = formula_units(numbers)
+        found = self._energies.get(unit)
         if found is None:
             raise ModelError(
                 f"{DUMMY} was fitted to no frame of composition {self.atoms.get_chemical_formula()}"
             )
         forces, stress = np.zeros((len(numbers), 3)), np.zeros(6)
-        self.results = {"energy": found, "forces": forces, "stress": stress}
+        self.results = {"energy": n_units * found, "forces": forces, "stress": stress}
 
 
-def composition(numbers: Any) -> Composition:
-    """Atomic numbers and their counts, ascending."""
+def formula_units(numbers: Any) -> tuple[Composition, int]:
+    """The smallest formula unit of some atoms, and how many of it they are."""
     kinds, counts = np.unique(numbers, return_counts=True)
-    return tuple(zip(kinds.tolist(), counts.tolist(), strict=True))
+    n_units = math.gcd(*counts.tolist())
+    return tuple(zip(kinds.tolist(), (counts // n_units).tolist(), strict=True)), n_units
 
 
 def fit_dummy(data: str, split_file: Path, out: Path) -> Path:
@@ -80,7 +83,8 @@ def fit_dummy(data: str, split_file: Path, out: Path) -> Path:
         sample = frames[k]
         if "energy" not in sample:
             raise DataError(f"{data}: the training frames have no energy to average")
-        energies.setdefault(composition(sample["numbers"]), []).append(float(sample["energy"]))
+        unit, n_units = formula_units(sample["numbers"])
+        energies.setdefault(unit, []).append(float(sample["energy"]) / n_units)
     means = {kind: float(np.mean(values)) for kind, values in energies.items()}
     path = out / DUMMY_MODEL_FILE
     write_bytes_atomically(path, pickle.dumps(MeanEnergy(means)))
