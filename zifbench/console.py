@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -290,11 +290,11 @@ def show_board(entries: Sequence[Entry]) -> None:
 
     table = Table(title=caption(entries), title_justify="left")
     wide = out.width >= _WIDE
-    shown = {
-        key: column for key, column in columns_of(entries).items() if wide or column.when_narrow
-    }
+    columns = columns_of(entries)
+    shown = {key: column for key, column in columns.items() if wide or column.when_narrow}
     for column in shown.values():
-        table.add_column(column.heading, justify="right" if column.quantity else "left")
+        justify: Literal["left", "right"] = "right" if column.quantity else "left"
+        table.add_column(column.heading, justify=justify, no_wrap=column is columns["model"])
     for entry in entries:
         table.add_row(*(cell(entry, key, intervals=wide) for key in shown))
     out.print(table)

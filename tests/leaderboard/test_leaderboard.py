@@ -16,7 +16,7 @@ from zifbench.benchmark.result import (
 )
 from zifbench.errors import ResultError, UnknownNameError
 from zifbench.leaderboard.entries import add_entry, by_data, load_board
-from zifbench.leaderboard.tables import cell, markdown_table, sorted_entries
+from zifbench.leaderboard.tables import caption, cell, markdown_table, sorted_entries
 from zifbench.potentials.card import Check, ModelCard
 
 
@@ -212,3 +212,14 @@ def test_an_unfinished_result_is_refused(tmp_path):
 def test_no_board(tmp_path):
     with pytest.raises(ResultError, match="no leaderboard at"):
         load_board(tmp_path / "nowhere")
+
+
+def test_a_store_of_many_trajectories_has_a_short_caption_and_folder(board):
+    names = [f"data/mini.zip/glass{k}" for k in range(9)]
+    result = make_result()
+    file = board(
+        result.model_copy(update={"data": result.data.model_copy(update={"names": names})})
+    )
+    assert file.parent.name == "mini-dddddddd"
+    said = caption(load_board(board.directory))
+    assert said.startswith("data/mini.zip/glass0, data/mini.zip/glass1 and 7 more: 10 frames")

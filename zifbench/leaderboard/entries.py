@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Literal
 
@@ -168,7 +168,8 @@ def _data_folder(board: Path, data: DataCard) -> str:
     """Folder of a set of frames: the one that holds it already, whatever its file was called."""
     for folder in sorted(board.glob(f"*-{data.digest[:8]}")):
         return folder.name
-    first = _slug(data.names[0].rpartition(".")[0] or data.names[0]) if data.names else "data"
+    name = data.names[0] if data.names else "data"
+    first = _slug(PurePath(name.rpartition(".")[0] or name).name)
     return f"{first}-{data.digest[:8]}"
 
 

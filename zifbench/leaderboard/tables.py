@@ -35,6 +35,7 @@ class Column:
         return None if self.quantity is None else entry.find(self.quantity, self.subset)
 
 
+_NAMES_SHOWN = 3  # in the caption of a table
 # Key for --sort -> column. Small is good in every column with errors and times.
 COLUMNS: dict[str, Column] = {
     "model": Column("model"),
@@ -149,7 +150,9 @@ def columns_of(entries: Sequence[Entry]) -> dict[str, Column]:
 def caption(entries: Sequence[Entry]) -> str:
     """What the entries of one table were evaluated on."""
     data = entries[0].data
-    names = ", ".join(data.names)
+    shown = data.names if len(data.names) <= _NAMES_SHOWN else data.names[: _NAMES_SHOWN - 1]
+    more = len(data.names) - len(shown)
+    names = ", ".join(shown) + (f" and {more} more" if more else "")
     return f"{names}: {data.n_frames} frames of {', '.join(data.formulas)} ({data.digest[:12]})"
 
 
