@@ -13,13 +13,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from zifbench.errors import DataError, unknown_name
+from zifbench.errors import DataError
 from zifbench.training.strict import (
     Count,
     CountOrNone,
     NotNegative,
     Positive,
     Strict,
+    check_schema,
+    find_file,
+    names_in,
     read_yaml,
     validated,
     yaml_module,
@@ -27,7 +30,6 @@ from zifbench.training.strict import (
 
 RECIPE_FOLDER = Path(__file__).with_name("recipes")
 RECIPE_SCHEMA = 1
-_SUFFIXES = (".yaml", ".yml")
 
 
 class NequipModel(Strict):
@@ -241,7 +243,7 @@ class Recipe(Strict):
 
 def recipe_names() -> list[str]:
     """Names of the recipes that come with the package."""
-    return sorted(path.stem for path in RECIPE_FOLDER.glob("*.yaml"))
+    return names_in(RECIPE_FOLDER)
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -255,11 +257,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         UnknownNameError: no such recipe, or no such key in one.
         DataError: the file is no recipe; the message names the first thing that is wrong.
     """
-    path = Path(name)
-    if path.suffix not in _SUFFIXES:
-        if name not in recipe_names():
-            raise unknown_name("recipe", name, recipe_names())
-        path = RECIPE_FOLDER / f"{name}.yaml"
+    path = find_file(name, RECIPE_FOLDER, "recipe")
     table = read_yaml(path, "recipe")
     for override in overrides:
         _override(table, override)
@@ -272,10 +270,7 @@ def parse_recipe(table: Mapping[str, Any], *, where: str) -> Recipe:
     Raises:
         UnknownNameError, DataError: see `load_recipe`.
     """
-    if table.get("schema") != RECIPE_SCHEMA:
-        raise DataError(
-            f"{where}: schema {table.get('schema')!r}, wanted {RECIPE_SCHEMA}; is it a recipe?"
-        )
+    check_schema(table, RECIPE_SCHEMA, where=where, kind="recipe")
     return validated(Recipe, table, where=where, sections=_SECTIONS, tags=tuple(_KINDS))
 
 

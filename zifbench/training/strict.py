@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zifbench.errors import DataError, MissingDependencyError, unknown_name
 
+SUFFIXES = (".yaml", ".yml")
+
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -23,6 +25,42 @@ class Strict(BaseModel):
 
 
 AnyStrict = TypeVar("AnyStrict", bound=Strict)
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of the files that come with the package."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def find_file(name: str, folder: Path, kind: str) -> Path:
+    """A file of the package by its name, or one of one's own by its path.
+
+    Args:
+        name: A name, or the path of a .yaml file.
+        folder: Where those of the package lie.
+        kind: What they are, for messages.
+
+    Raises:
+        UnknownNameError: no such name.
+    """
+    path = Path(name)
+    if path.suffix in SUFFIXES:
+        return path
+    if name not in names_in(folder):
+        raise unknown_name(kind, name, names_in(folder))
+    return folder / f"{name}.yaml"
+
+
+def check_schema(table: Mapping[str, Any], schema: int, *, where: str, kind: str) -> None:
+    """Refuse a file of another schema.
+
+    Raises:
+        DataError: it is.
+    """
+    if table.get("schema") != schema:
+        raise DataError(
+            f"{where}: schema {table.get('schema')!r}, wanted {schema}; is it a {kind}?"
+        )
 
 
 def read_yaml(path: Path, kind: str) -> dict[str, Any]:

@@ -35,11 +35,19 @@ from zifbench.errors import DataError, unknown_name
 from zifbench.profiles import Profile
 from zifbench.training.dummy import DUMMY
 from zifbench.training.recipe import Recipe, load_recipe
-from zifbench.training.strict import Count, Strict, read_yaml, validated
+from zifbench.training.strict import (
+    SUFFIXES,
+    Count,
+    Strict,
+    check_schema,
+    find_file,
+    names_in,
+    read_yaml,
+    validated,
+)
 
 GRID_FOLDER = Path(__file__).with_name("grids")
 GRID_SCHEMA = 1
-_SUFFIXES = (".yaml", ".yml")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")  # it names a folder
 
 
@@ -159,7 +167,7 @@ class Cell:
 
 def grid_names() -> list[str]:
     """Names of the grids that come with the package."""
-    return sorted(path.stem for path in GRID_FOLDER.glob("*.yaml"))
+    return names_in(GRID_FOLDER)
 
 
 def load_grid(name: str) -> tuple[Grid, Path]:
@@ -169,16 +177,9 @@ def load_grid(name: str) -> tuple[Grid, Path]:
         UnknownNameError: no such grid, or no such key in one.
         DataError: the file is no grid; the message names the first thing that is wrong.
     """
-    path = Path(name)
-    if path.suffix not in _SUFFIXES:
-        if name not in grid_names():
-            raise unknown_name("sweep", name, grid_names())
-        path = GRID_FOLDER / f"{name}.yaml"
+    path = find_file(name, GRID_FOLDER, "sweep")
     table = read_yaml(path, "sweep")
-    if table.get("schema") != GRID_SCHEMA:
-        raise DataError(
-            f"{path.name}: schema {table.get('schema')!r}, wanted {GRID_SCHEMA}; is it a sweep?"
-        )
+    check_schema(table, GRID_SCHEMA, where=path.name, kind="sweep")
     grid = validated(Grid, {"name": path.stem, **table}, where=path.name, sections=_SECTIONS)
     return grid, path.parent
 
@@ -208,7 +209,7 @@ def cells_of(
         recipe = None
         if candidate.recipe != DUMMY:
             file = folder / candidate.recipe
-            known = str(file) if file.suffix in _SUFFIXES else candidate.recipe
+            known = str(file) if file.suffix in SUFFIXES else candidate.recipe
             recipe = load_recipe(known, (*candidate.set, *changes))
         elif candidate.set:
             raise DataError(f"candidate {name}: {DUMMY} has no entries to set")
