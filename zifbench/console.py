@@ -17,6 +17,7 @@ from zifbench.formatting import (
     by_reason,
     format_bytes,
     format_interval,
+    format_spread,
     format_value,
     marks,
     singular,
@@ -249,7 +250,7 @@ def show_training(record: TrainingRecord) -> None:
         for t in record.trained
     ]
     if any(len(found) > 1 for found in values.values()):
-        means = [f"{statistics.mean(v):.4g} ± {statistics.stdev(v):.2g}" for v in values.values()]
+        means = [format_spread(statistics.mean(v), statistics.stdev(v)) for v in values.values()]
         rows.append(["mean ± sd", "", "", "", *means])
     title = f"{record.request.recipe} on {record.request.store}, split {record.request.split}"
     short = {"energy_mae": "E MAE", "force_mae": "F MAE", "stress_mae": "σ MAE"}

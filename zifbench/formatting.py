@@ -36,6 +36,18 @@ def format_value(
     return f"{value:.{max(0, min(digits, 6))}f}"
 
 
+def format_spread(mean: float, spread: float | None) -> str:
+    """A mean and its standard deviation, both with the digits that the latter supports.
+
+    >>> format_spread(671.83, 402.7)
+    '672 ± 403'
+    """
+    if not spread:
+        return format_value(mean)
+    around = (mean - spread, mean + spread)
+    return f"{format_value(mean, around)} ± {format_value(spread, around)}"
+
+
 def format_interval(
     value: float, interval: tuple[float, float] | None, *, significant: int = 3
 ) -> str:

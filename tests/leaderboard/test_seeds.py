@@ -65,6 +65,13 @@ def test_the_interval_holds_the_worth_of_the_recipe():
     assert 0.92 <= inside / trials <= 0.99
 
 
+def test_an_error_cannot_be_negative():
+    """Of two seeds, Student's t reaches far."""
+    low, high = make_entry(seeds_of(10.0, 14.0), "recipe").find("force_mae").interval_95
+    assert low == 0.0
+    assert high > 30.0
+
+
 def test_what_only_some_seeds_have_is_left_out():
     results = [*seeds_of(10.0, 12.0), _with_model(make_result(stress=3.0), sha256="z" * 64)]
     assert make_entry(results, "recipe").find("stress_mae") is None
@@ -81,9 +88,9 @@ def test_a_board_shows_seeds_only_where_there_are_some(tmp_path):
     assert "seeds" not in columns_of(load_board(board))
     add_entry(paths, board, name="recipe")
     alone, recipe = load_board(board)
-    assert cell(recipe, "seeds") == "3: ± 4"
+    assert cell(recipe, "seeds") == "3: ± 4.0"
     assert cell(alone, "seeds") == "–"
-    assert "3: ± 4" in markdown_table([alone, recipe])
+    assert "3: ± 4.0" in markdown_table([alone, recipe])
     assert statistics.mean([10, 14, 18]) == recipe.find("force_mae").value
 
 

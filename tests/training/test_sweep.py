@@ -165,6 +165,19 @@ def test_what_is_no_grid(tmp_path, text):
 # -- the plan -------------------------------------------------------------------------------------
 
 
+def test_a_directory_of_something_else_is_refused(plan):
+    plan.out.mkdir()
+    (plan.out / "thesis.tex").write_text("")
+    with pytest.raises(ResultError, match="holds other files than a sweep"):
+        keep_splits(plan)
+    assert [path.name for path in plan.out.iterdir()] == ["thesis.tex"]
+    (plan.out / "thesis.tex").unlink()
+    plan.out.rmdir()
+    plan.out.write_text("")
+    with pytest.raises(ResultError, match="is a file"):
+        keep_splits(plan)
+
+
 def test_cells_are_candidates_on_splits_with_seeds(plan, tmp_path):
     names = [cell.name for cell in plan.cells]
     assert names == [
@@ -294,6 +307,8 @@ def test_replace_begins_anew_what_is_another_training(plan, made, tmp_path, monk
     finish(plan, other, 1.0)
     file = plan.folder(other) / "training.json"
     file.write_text(file.read_text().replace(outcome_of(plan, other)[1].request.recipe_digest, "0"))
+    failed = run_cells(plan, [same, other], sweep_run.Machine())
+    assert "--replace begins it anew" in str(failed[other.name])
     seen = []
 
     def train(recipe, data, split, out, seeds, machine, **how):
@@ -451,3 +466,6 @@ def test_a_whole_sweep_and_again(made, tmp_path):
     assert added.returncode == 0, added.stderr
     shown = zifbench("leaderboard", "show", "--board", board)
     assert "2: ±" in shown.stdout
+    foreign = zifbench(*words[:-4], "--out", tmp_path, "--tables")
+    assert foreign.returncode == 2
+    assert "holds other files than a sweep" in foreign.stderr

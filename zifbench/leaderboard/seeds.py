@@ -157,4 +157,7 @@ def _interval(
     seeds = float(t.ppf(0.975, n - 1)) * spread / math.sqrt(n)
     below = math.sqrt(statistics.mean((value - low) ** 2 for value, (low, _) in known))
     above = math.sqrt(statistics.mean((high - value) ** 2 for value, (_, high) in known))
-    return mean - math.hypot(below, seeds), mean + math.hypot(above, seeds)
+    low, high = mean - math.hypot(below, seeds), mean + math.hypot(above, seeds)
+    # What is positive by nature stays so: of two seeds, Student's t alone would leave that range.
+    positive = all(value >= 0.0 and bottom >= 0.0 for value, (bottom, _) in known)
+    return (max(0.0, low) if positive else low), high

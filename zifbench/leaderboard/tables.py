@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from zifbench.benchmark.result import Measurement
 from zifbench.errors import unknown_name
-from zifbench.formatting import format_interval, format_value
+from zifbench.formatting import format_interval, format_spread, format_value
 from zifbench.leaderboard.entries import Entry
 
 
@@ -130,7 +130,7 @@ def _seeds(entry: Entry) -> str:
     force = entry.find("force_mae")
     if not entry.seeds or force is None or force.seed_sd is None:
         return "–"
-    return f"{len(entry.seeds)}: ± {force.seed_sd:.2g}"
+    return f"{len(entry.seeds)}: {format_spread(0.0, force.seed_sd).partition(' ')[2]}"
 
 
 def _device(entry: Entry) -> str:

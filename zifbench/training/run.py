@@ -157,8 +157,8 @@ def train(
         for seed in seeds:
             trained = job.run(seed, progress, say)
             record = record.with_trained(trained, collect_provenance(device))
+            _draw(record, out, recipe)  # before the record, which says that the seed is finished
             write_record(out, record)
-            _draw(record, out, recipe)
     _complain(record, out, seeds)
     return record
 

@@ -93,7 +93,10 @@ def _accuracy(sweep: Sweep) -> Figure | None:
     axes.set_xlabel(f"{QUANTITIES['time_per_call']} ({sweep.units['time_per_call']}/call)")
     axes.set_ylabel(f"force error on the test frames, MAE ({sweep.units['force_mae']})")
     axes.legend(fontsize=7, frameon=False)
-    axes.set_title("mean and standard deviation over the seeds", fontsize=9)
+    axes.set_title(
+        "mean over the seeds; bars: standard deviation, that of the speed between timings",
+        fontsize=9,
+    )
     return figure
 
 
@@ -129,7 +132,6 @@ def _draw_curves(
     by_split = len({candidate for candidate, _ in curves}) < len({split for _, split in curves})
     colour = _looks((s if by_split else c) for c, s in curves)
     style = _looks((c if by_split else s) for c, s in curves)
-    n_splits = len({split for _, split in curves})
     for (candidate, split), seeds in curves.items():
         known = [[row[column] for row in rows] for rows in seeds if column in rows[0]]
         if not known:
@@ -147,7 +149,7 @@ def _draw_curves(
             color=look,
             linewidth=1.3,
             marker="o" if len(epochs) == 1 else None,
-            label=candidate if n_splits == 1 else f"{candidate}, {split}",
+            label=f"{candidate}, {split}",
         )
         low, high = np.nanmin(errors, axis=0), np.nanmax(errors, axis=0)
         axes.fill_between(epochs, low, high, color=look, alpha=0.15, linewidth=0)
@@ -234,7 +236,11 @@ def _draw_sizes(axes: Axes, sweep: Sweep, quantity: str, generators: Mapping[str
     for row in sweep.rows:
         if row.is_dummy and row.values(quantity):
             axes.axhline(
-                row.mean(quantity) or np.nan, color="#777777", linewidth=0.8, linestyle=":"
+                row.mean(quantity) or np.nan,
+                color="#777777",
+                linewidth=0.8,
+                linestyle=":",
+                label=row.candidate,
             )
     _logarithmic(axes, x=True)
     axes.set_xlabel("training frames")

@@ -16,6 +16,7 @@ from zifbench.training.sweep.plan import Plan
 
 NOT_BEGUN = "not trained yet"
 NOT_FINISHED = "not finished yet"
+ANOTHER = "trained with another"
 
 
 def outcome_of(plan: Plan, cell: Cell) -> tuple[Result, TrainingRecord] | str:
@@ -30,7 +31,7 @@ def outcome_of(plan: Plan, cell: Cell) -> tuple[Result, TrainingRecord] | str:
     record = parse_record(TrainingRecord, folder / RECORD_FILE)
     other = differs(plan, cell, record)
     if other is not None:
-        return f"trained with another {other}"
+        return f"{ANOTHER} {other}"
     evaluated = folder / EVALUATION_FOLDER
     if cell.recipe is not None:
         if not record.trained:

@@ -119,10 +119,20 @@ def keep_splits(plan: Plan) -> None:
     """Write the splits that were drawn, or see that they are there already.
 
     Raises:
-        ResultError: another split of this name is there.
+        ResultError: another split of this name is there, or files of something else.
     """
+    _check_directory(plan.out)
     for name, split in plan.drawn.items():
         _keep(split, plan.splits[name])
+
+
+def _check_directory(out: Path) -> None:
+    """Refuse a directory of something else."""
+    if out.exists() and not out.is_dir():
+        raise ResultError(f"{out} is a file; give another --out directory")
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if names and not names & {SPLITS_FOLDER, CELLS_FOLDER}:
+        raise ResultError(f"{out} holds other files than a sweep; give another --out")
 
 
 def _is_named(cell: Cell, pattern: str) -> bool:

@@ -10,14 +10,14 @@ import shutil
 from collections.abc import Sequence
 
 from zifbench.benchmark.result import parse_record
-from zifbench.errors import BusyError, ZifbenchError
+from zifbench.errors import BusyError, ResultError, ZifbenchError
 from zifbench.progress import Progress, no_progress
 from zifbench.training.paths import RECORD_FILE
 from zifbench.training.process import locked
 from zifbench.training.record import LOCK_FILE, TrainingRecord
 from zifbench.training.run import Machine, Report, Say, train, train_dummy
 from zifbench.training.sweep.grid import Cell
-from zifbench.training.sweep.outcome import differs, outcome_of
+from zifbench.training.sweep.outcome import ANOTHER, differs, outcome_of
 from zifbench.training.sweep.plan import Plan, keep_splits
 
 TASKS = ("accuracy", "speed")
@@ -56,7 +56,13 @@ def run_cells(
         try:
             if replace:
                 _remove_other(plan, cell)
-            if isinstance(outcome_of(plan, cell), str):
+            found = outcome_of(plan, cell)
+            if isinstance(found, str):
+                if found.startswith(ANOTHER):
+                    raise ResultError(
+                        f"{plan.folder(cell)} was {found}; --replace begins it anew, another --out "
+                        "leaves it"
+                    )
                 say(f"{cell.name}, training {number} of {len(cells)}")
                 _train(plan, cell, machine, progress, say)
         except BusyError:

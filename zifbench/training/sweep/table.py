@@ -16,7 +16,7 @@ from pydantic import Field
 
 from zifbench.benchmark.result import Measurement, Provenance, Record, Result
 from zifbench.files import write_text_atomically
-from zifbench.formatting import format_value
+from zifbench.formatting import format_spread
 from zifbench.training.curve import CURVE_FILE, Row, read_curve
 from zifbench.training.run import seed_folder
 from zifbench.training.sweep.outcome import outcome_of
@@ -311,10 +311,7 @@ def _spread_text(row: SweepRow, quantity: str) -> str:
     mean, spread = row.mean(quantity), row.spread(quantity)
     if mean is None:
         return "–"
-    if not spread:
-        return format_value(mean)
-    around = (mean - spread, mean + spread)  # both with the digits that the spread supports
-    return f"{format_value(mean, around)} ± {format_value(spread, around)}"
+    return format_spread(mean, spread)
 
 
 def _one_of(values: Iterable[int | None]) -> str:
