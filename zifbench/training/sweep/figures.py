@@ -108,7 +108,9 @@ def _learning_curves(curves: Mapping[tuple[str, str], Sequence[Sequence[Row]]]) 
     for candidate, split in curves:
         first.setdefault(candidate, split)
     several = {candidate for candidate, split in curves if first[candidate] != split}
-    groups = [{key: seeds for key, seeds in curves.items() if first[key[0]] == key[1]}]
+    groups = []
+    if len(first) > 1 or not several:
+        groups.append({key: seeds for key, seeds in curves.items() if first[key[0]] == key[1]})
     if several:
         groups.append({key: seeds for key, seeds in curves.items() if key[0] in several})
     figure = new_figure(10.0, 0.4 + 3.8 * len(groups))
