@@ -291,6 +291,19 @@ def test_cells_of_another_sweep_do_not_count(plan, made, tmp_path, change):
     assert not curves_of(plan)
 
 
+def test_more_seeds_in_the_folder_of_a_cell_do_not_count(plan):
+    """Somebody has trained there with `zifbench train --seeds`."""
+    keep_splits(plan)
+    cell = plan.cells[0]
+    finish(plan, cell, 1.0)
+    file = plan.folder(cell) / "training.json"
+    record = json.loads(file.read_text())
+    [trained] = record["trained"]
+    record["trained"] = [trained | {"seed": 1, "ended": "diverged"}, trained]
+    file.write_text(json.dumps(record))
+    assert outcome_of(plan, cell).trained.seed == cell.seed
+
+
 def test_a_changed_recipe_is_found_by_its_entries(plan, made, tmp_path):
     keep_splits(plan)
     finish(plan, plan.cells[0], 1.0)
@@ -306,7 +319,8 @@ def test_replace_begins_anew_what_is_another_training(plan, made, tmp_path, monk
     finish(plan, same, 1.0)
     finish(plan, other, 1.0)
     file = plan.folder(other) / "training.json"
-    file.write_text(file.read_text().replace(outcome_of(plan, other)[1].request.recipe_digest, "0"))
+    digest = outcome_of(plan, other).record.request.recipe_digest
+    file.write_text(file.read_text().replace(digest, "0"))
     failed = run_cells(plan, [same, other], sweep_run.Machine())
     assert "--replace begins it anew" in str(failed[other.name])
     seen = []

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from zifbench.dataset.named import open_named
 from zifbench.dataset.splits.generators import load_split, make_split, write_split
-from zifbench.dataset.splits.manifest import Split
+from zifbench.dataset.splits.manifest import Split, StoreName
 from zifbench.dataset.store import Store
 from zifbench.errors import DataError, ResultError
 from zifbench.training.record import check_frames
@@ -33,7 +33,8 @@ class Plan:
 
     Attributes:
         grid: What is swept over.
-        data: The store.
+        data: Where the store lies.
+        store: Its name and version, which all splits belong to.
         out: Directory of the sweep.
         splits: Name -> its file.
         cells: The trainings.
@@ -42,6 +43,7 @@ class Plan:
 
     grid: Grid
     data: str
+    store: StoreName
     out: Path
     splits: Mapping[str, Path]
     cells: tuple[Cell, ...]
@@ -112,7 +114,8 @@ def make_plan(
         for cell in cells:
             if cell.recipe is not None:
                 check_frames(cell.recipe, store, splits[cell.split])
-    return Plan(grid, data, out, files, tuple(cells), {} if split_files else splits)
+    belongs_to = next(iter(splits.values())).store
+    return Plan(grid, data, belongs_to, out, files, tuple(cells), {} if split_files else splits)
 
 
 def keep_splits(plan: Plan) -> None:

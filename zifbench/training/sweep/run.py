@@ -17,7 +17,7 @@ from zifbench.training.process import locked
 from zifbench.training.record import LOCK_FILE, TrainingRecord
 from zifbench.training.run import Machine, Report, Say, train, train_dummy
 from zifbench.training.sweep.grid import Cell
-from zifbench.training.sweep.outcome import ANOTHER, differs, outcome_of
+from zifbench.training.sweep.outcome import differs, outcome_of
 from zifbench.training.sweep.plan import Plan, keep_splits
 
 TASKS = ("accuracy", "speed")
@@ -54,15 +54,8 @@ def run_cells(
     failed: dict[str, ZifbenchError] = {}
     for number, cell in enumerate(cells, start=1):
         try:
-            if replace:
-                _remove_other(plan, cell)
-            found = outcome_of(plan, cell)
-            if isinstance(found, str):
-                if found.startswith(ANOTHER):
-                    raise ResultError(
-                        f"{plan.folder(cell)} was {found}; --replace begins it anew, another --out "
-                        "leaves it"
-                    )
+            _make_ours(plan, cell, replace=replace)
+            if isinstance(outcome_of(plan, cell), str):
                 say(f"{cell.name}, training {number} of {len(cells)}")
                 _train(plan, cell, machine, progress, say)
         except BusyError:
@@ -92,15 +85,20 @@ def _train(plan: Plan, cell: Cell, machine: Machine, progress: Progress, say: Sa
     )
 
 
-def _remove_other(plan: Plan, cell: Cell) -> None:
-    """Remove a training that is not the one of this sweep."""
+def _make_ours(plan: Plan, cell: Cell, *, replace: bool) -> None:
+    """Refuse a training that is not the one of this sweep, or remove it."""
     folder = plan.folder(cell)
     if not (folder / RECORD_FILE).is_file():
         return
+    other = differs(plan, cell, parse_record(TrainingRecord, folder / RECORD_FILE))
+    if other is None:
+        return
+    if not replace:
+        raise ResultError(
+            f"{folder} was trained with another {other}; --replace begins it anew, another --out "
+            "leaves it"
+        )
     with locked(folder / LOCK_FILE):
-        record = parse_record(TrainingRecord, folder / RECORD_FILE)
-        if differs(plan, cell, record) is None:
-            return
         # The record last: until then the folder says what it is.
         for path in folder.iterdir():
             if path.is_dir():

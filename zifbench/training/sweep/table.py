@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -153,18 +152,17 @@ def collect(plan: Plan, failed: Mapping[str, Exception]) -> Sweep:
             why = str(failed.get(cell.name, found))
             rows[key] = row.model_copy(update={"missing": row.missing | {cell.seed: why}})
             continue
-        result, record = found
+        result, trained = found.result, found.trained
         overall = _overall(result)
         units |= {name: m.unit for name, m in overall.items()}
         if "speed" in result.tasks:
             notes |= dict.fromkeys(f"{cell.name}: {gap}" for gap in result.tasks["speed"].gaps)
-        trained = record.trained[0] if record.trained else None
         finished = CellResult(
             seed=None if trained is None else trained.seed,
             epochs=None if trained is None else trained.epochs,
             best_epoch=None if trained is None else trained.best_epoch,
             seconds=None if trained is None else trained.seconds,
-            model_sha256=result.model.sha256,
+            model_sha256=result.model.digest,
             n_parameters=result.model.n_parameters,
             conforms=result.conforms,
             machine=_machine(result.provenance),
@@ -172,19 +170,18 @@ def collect(plan: Plan, failed: Mapping[str, Exception]) -> Sweep:
         )
         rows[key] = row.model_copy(
             update={
-                "n_train": record.read["train"].n_frames,
+                "n_train": found.record.read["train"].n_frames,
                 "n_test": result.data.n_frames,
                 "test_digest": result.data.digest,
                 "cells": [*row.cells, finished],
             }
         )
-    store = _store_of(plan)
     every = list(rows.values())
     return Sweep(
         name=plan.grid.name,
         about=plan.grid.about,
-        store=store[0],
-        store_version=store[1],
+        store=plan.store.name,
+        store_version=plan.store.version,
         units={name: units[name] for name in QUANTITIES if name in units},
         rows=every,
         notes=[*_notes(plan, every), *notes],
@@ -268,11 +265,6 @@ def _csv(sweep: Sweep) -> str:
             values = [cell.values.get(name) for name in sweep.units]
             writer.writerow([row.candidate, row.split, row.n_train, cell.seed, *about, *values])
     return text.getvalue()
-
-
-def _store_of(plan: Plan) -> tuple[str, str]:
-    store = json.loads(next(iter(plan.splits.values())).read_text())["store"]
-    return store["name"], store["version"]
 
 
 def _notes(plan: Plan, rows: Sequence[SweepRow]) -> Iterable[str]:
