@@ -256,6 +256,17 @@ def test_what_is_finished_is_not_trained_again(plan, monkeypatch):
     assert done == [plan.folder(plan.cells[1])]
 
 
+def test_the_grid_says_how_long_speed_is_measured(made, tmp_path, monkeypatch):
+    grid = load_grid(write_grid(tmp_path, profile="standard"))
+    plan = make_plan(*grid, str(made[0]), tmp_path / "sweep")
+    reports = []
+    monkeypatch.setattr(sweep_run, "train", lambda *words, report, **how: reports.append(report))
+    run_cells(plan, plan.cells[:1], sweep_run.Machine())
+    [report] = reports
+    assert (report.profile, report.tasks) == ("standard", ("accuracy", "speed"))
+    assert report.conformance
+
+
 def test_another_process_has_the_cell(plan):
     keep_splits(plan)
     cell = plan.cells[0]

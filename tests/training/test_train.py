@@ -412,6 +412,24 @@ def test_the_best_epoch_is_packaged_tested_and_told(made, tmp_path, without_trai
     assert (tmp_path / "out" / "seed-1" / "model.nequip.pt2").read_text() == "compile"
 
 
+def test_a_seed_counts_as_finished_when_its_curve_is_drawn(
+    made, tmp_path, monkeypatch, without_training
+):
+    """A kill between the two must not leave a finished training without its picture."""
+    from zifbench.training import run as module
+
+    out, drawn = tmp_path / "out", []
+    written = module.write_record
+
+    def write_record(directory, record):
+        drawn.append((directory / "curves.png").is_file())
+        written(directory, record)
+
+    monkeypatch.setattr(module, "write_record", write_record)
+    train_here(made, out)
+    assert drawn == [True]
+
+
 def test_seeds_that_diverge_are_told_after_the_others(made, tmp_path, without_training):
     ends, calls = without_training
     ends["seed-1"] = ([], "diverged")
