@@ -121,6 +121,28 @@ def test_an_interrupted_run_resumes_to_the_same_result(
         np.testing.assert_array_equal(predicted(tmp_path / "out")[name], array)
 
 
+@pytest.mark.parametrize("place", ["zarr", "0/zarr", "0/forces/c/0/0/0"])
+def test_what_a_killed_write_left_goes(make_frames, write_extxyz, candidate, tmp_path, place):
+    """Zarr writes beside the file and renames; a kill between the two leaves what it wrote."""
+    path, out = str(write_extxyz(make_frames(5))), tmp_path / "out"
+    first = evaluate(f"{candidate}:fast", [path], out, TRUSTED)
+    arrays = predicted(out)
+    left = out / "predictions.zarr" / f"{place}.2e8f86d402994d75871308838b3dc6bd.partial"
+    mine = left.with_name("notes.partial")
+    for file in (left, mine):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"half")
+    (out / "result.json").unlink()
+    (out / "report.html").unlink()
+    again = evaluate(f"{candidate}:fast", [path], out, dataclasses.replace(TRUSTED, resume=True))
+    assert scores(again) == scores(first)
+    assert not left.exists()
+    assert mine.exists()
+    mine.unlink()
+    for name, array in predicted(out).items():
+        np.testing.assert_array_equal(array, arrays[name])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(3))
 def test_kill_9_and_resume(make_frames, write_extxyz, candidate, tmp_path, number):

@@ -8,6 +8,7 @@ arrays are written, so whatever a kill leaves beyond it is simply computed again
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ DONE_FILE = "predictions.done.json"
 PREDICTIONS_SCHEMA = 1
 _CHUNK_VALUES = 200_000  # values in a chunk: about a megabyte, and few files for many frames
 _FLUSH_S = 2.0  # at most this much work is lost to a kill
+# What zarr writes under until it renames it to the file itself.
+_PARTIAL = re.compile(r".+\.[0-9a-f]{32}\.partial")
 _UNITS = {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³", "atomic_energy": "eV"}
 
 
@@ -49,6 +52,7 @@ class PredictionStore:
         self._part = 0
         self._flushed = time.monotonic()
         self._done = self._read_done()
+        self._clean_up()
         self._root = zarr.open_group(str(self._directory), mode="a")
         self._root.attrs["schema"] = PREDICTIONS_SCHEMA
         self._root.attrs["units"] = _UNITS
@@ -110,6 +114,12 @@ class PredictionStore:
                 "evaluate again with --overwrite"
             ) from error
         return Prediction(**values, dtype=dtype)
+
+    def _clean_up(self) -> None:
+        """Remove what a killed process left; zarr takes such a file for a member of its group."""
+        for path in self._directory.rglob("*.partial"):
+            if _PARTIAL.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
     def _flush(self) -> None:
         self._flushed = time.monotonic()
