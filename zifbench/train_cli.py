@@ -28,6 +28,9 @@ def train(
     devices: Annotated[
         int, typer.Option(min=1, help="GPUs (CPU: processes), each with a batch of its own.")
     ] = 1,
+    nodes: Annotated[
+        int, typer.Option(min=1, help="Nodes of a SLURM job, each with so many --devices.")
+    ] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read frames ahead.")] = 0,
     compiled: Annotated[
@@ -50,7 +53,7 @@ def train(
 
     if recipe == DUMMY:
         asked: dict[str, object] = {"--seed": seed is not None, "--seeds": seeds > 1}
-        asked |= {"--set": change, "--epochs": epochs, "--compile": compiled}
+        asked |= {"--set": change, "--epochs": epochs, "--compile": compiled, "--nodes": nodes > 1}
         given = [option for option, is_given in asked.items() if is_given]
         if given:
             raise DataError(
@@ -68,7 +71,7 @@ def train(
         split,
         out,
         range(first, first + seeds),
-        Machine(device, devices, threads, workers, compiled),
+        Machine(device, devices, threads, workers, compiled, nodes),
         progress=console.progress_bar,
         say=console.note,
     )
@@ -114,6 +117,7 @@ def sweep(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="GPUs (CPU: processes) of a node.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes of a SLURM job, for each.")] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of torch.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read frames ahead.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
@@ -141,7 +145,7 @@ def sweep(
         for cell in cells:
             typer.echo(cell.name)
         return
-    machine = Machine(device, devices, threads, workers)
+    machine = Machine(device, devices, threads, workers, nodes=nodes)
     failed = run_cells(
         plan, cells, machine, replace=replace, progress=console.progress_bar, say=console.note
     )

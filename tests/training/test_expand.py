@@ -379,6 +379,11 @@ def test_the_machine():
     assert (many["accelerator"], many["devices"]) == ("cpu", 2)
     assert many["strategy"]["_target_"] == "nequip.train.SimpleDDPStrategy"
     assert "strategy" not in one
+    assert "num_nodes" not in many and "plugins" not in many
+    nodes = expanded(nodes=3, device="cpu")["trainer"]
+    assert (nodes["num_nodes"], nodes["devices"]) == (3, 1)
+    assert nodes["strategy"] == many["strategy"]
+    assert [plugin["auto_requeue"] for plugin in nodes["plugins"]] == [False]
     assert one["logger"] is False
     logger = expanded(tensorboard=True)["trainer"]["logger"]
     assert (logger["save_dir"], logger["name"]) == ("o", "tensorboard")

@@ -23,6 +23,7 @@ def expand(
     stress: bool,
     workers: int = 0,
     devices: int = 1,
+    nodes: int = 1,
     tensorboard: bool = False,
 ) -> dict[str, Any]:
     """The whole configuration of one training, plain values only.
@@ -37,6 +38,7 @@ def expand(
         stress: Whether the frames have stresses.
         workers: Processes that read frames; 0 reads in the training process.
         devices: GPUs (or processes, on a CPU) on each node.
+        nodes: Of a SLURM job.
         tensorboard: Whether to write event files too.
     """
     return {
@@ -53,7 +55,7 @@ def expand(
             "val_dataloader": {"batch_size": recipe.batch_frames, "num_workers": workers},
             **_statistics(recipe),
         },
-        "trainer": _trainer(recipe, out, device, devices, tensorboard),
+        "trainer": _trainer(recipe, out, device, devices, nodes, tensorboard),
         "training_module": {
             "_target_": "nequip.train.EMALightningModule",
             "ema_decay": recipe.ema_decay,
@@ -262,7 +264,7 @@ def _each_epoch(scheduler: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trainer(
-    recipe: Recipe, out: Path, device: str, devices: int, tensorboard: bool
+    recipe: Recipe, out: Path, device: str, devices: int, nodes: int, tensorboard: bool
 ) -> dict[str, Any]:
     stop = recipe.stop
     kind, _, number = device.partition(":")
@@ -280,7 +282,7 @@ def _trainer(
         "name": "tensorboard",
         "version": "",
     }
-    trainer = {
+    trainer: dict[str, Any] = {
         "_target_": "lightning.Trainer",
         "accelerator": kind,
         "devices": [int(number)] if number else devices,
@@ -293,6 +295,11 @@ def _trainer(
         "logger": logger if tensorboard else False,
         "callbacks": [recorder],
     }
-    if devices > 1:
+    if devices * nodes > 1:
         trainer["strategy"] = {"_target_": "nequip.train.SimpleDDPStrategy"}
+    if nodes > 1:
+        trainer["num_nodes"] = nodes
+        # A job that is begun again goes on from our checkpoint, not from one of Lightning's own.
+        slurm = "lightning.pytorch.plugins.environments.SLURMEnvironment"
+        trainer["plugins"] = [{"_target_": slurm, "auto_requeue": False}]
     return trainer

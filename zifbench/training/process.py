@@ -18,6 +18,7 @@ from typing import IO
 from zifbench.errors import BusyError, OutOfMemoryError, ResultError, TrainingError
 from zifbench.training.ending import ENDING_FILE, Ending, read_ending
 from zifbench.training.paths import LAST_FILE, LOG_FILE
+from zifbench.training.slurm import launcher, without_slurm
 
 PARENT_VARIABLE = "ZIFBENCH_TRAINING_PARENT"
 _LOOK_S = 0.2  # between two looks at what the process has written
@@ -55,15 +56,23 @@ def locked(file: Path) -> Iterator[int]:
 
 
 def run_training(
-    directory: Path, *, threads: int | None, lock: int, look: Callable[[], None]
+    directory: Path,
+    *,
+    threads: int | None,
+    lock: int,
+    look: Callable[[], None],
+    nodes: int = 1,
+    devices: int = 1,
 ) -> Ending:
-    """Train in a process of its own until it ends.
+    """Train in a process of its own, or one for each device of several nodes, until it ends.
 
     Args:
         directory: Of this training, with its configuration.
         threads: CPU threads of torch; None leaves that to the environment.
         lock: File descriptor of a lock to inherit.
         look: Called a few times each second.
+        nodes: Of the SLURM job that this runs in; 1 is this node alone.
+        devices: Processes on each of several nodes.
 
     Returns:
         How it ended: "completed" or "diverged".
@@ -81,8 +90,9 @@ def run_training(
         )
     (directory / ENDING_FILE).unlink(missing_ok=True)
     command = [sys.executable, "-m", "zifbench.training.worker", str(directory)]
+    begin = launcher(nodes, devices)
     with (directory / LOG_FILE).open("a") as log:
-        code = _watched(command, log, threads=threads, lock=lock, look=look)
+        code = _watched([*begin, *command], log, threads=threads, lock=lock, look=look)
     ending = read_ending(directory)
     again = f"; {kept} is good, the same command goes on from there" if kept.is_file() else ""
     if code in _KILLED or (ending is not None and _PEER_IS_GONE in ending.reason):
@@ -151,7 +161,10 @@ def _watched(
     lock: int,
     look: Callable[[], None] = lambda: None,
 ) -> int:
-    environment = os.environ | {PARENT_VARIABLE: str(os.getpid())}
+    if command[0] == sys.executable:
+        environment = without_slurm(os.environ) | {PARENT_VARIABLE: str(os.getpid())}
+    else:  # srun needs to know its job, and is not the parent of what it begins
+        environment = dict(os.environ)
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
     # A session of its own: Ctrl-C comes to us, and we end it.

@@ -41,7 +41,7 @@ class Request(Record):
         split: Name of the split.
         split_digest: sha256 of its manifest.
         device: "cpu" or "cuda".
-        devices: Processes on each node.
+        devices: Processes that train together, on all nodes.
         threads: CPU threads; None leaves that to torch.
         packages: Versions.
     """

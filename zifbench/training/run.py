@@ -58,6 +58,7 @@ from zifbench.training.record import (
     open_record,
     write_record,
 )
+from zifbench.training.slurm import check_nodes
 from zifbench.training.strict import as_yaml
 from zifbench.training.subsets import TEST_SUBSET, check_disjoint
 
@@ -77,6 +78,7 @@ class Machine:
         threads: CPU threads of torch; None leaves that to the environment.
         workers: Processes that read frames ahead.
         compile: Whether to compile the models too.
+        nodes: Nodes of a SLURM job that train together.
     """
 
     device: str = "auto"
@@ -84,6 +86,7 @@ class Machine:
     threads: int | None = None
     workers: int = 0
     compile: bool = False
+    nodes: int = 1
 
 
 @dataclass(frozen=True)
@@ -139,14 +142,14 @@ def train(
         split.check(store)
         stress = check_frames(recipe, store, split)
         device = choose_device(machine.device)
-        _check_devices(device, machine.devices)
+        _check_devices(device, machine.devices, machine.nodes)
         request = make_request(
             recipe,
             store,
             split,
             split_file,
             device=device,
-            devices=machine.devices,
+            devices=machine.devices * machine.nodes,
             threads=machine.threads,
         )
     new = make_record(request, split, dict(check_disjoint(data, split)))
@@ -190,15 +193,15 @@ def train_dummy(
         return _evaluate(model, data, split_file, folder, "cpu", None, report, progress)
 
 
-def _check_devices(device: str, devices: int) -> None:
-    if devices == 1 or device == "cpu":
+def _check_devices(device: str, devices: int, nodes: int) -> None:
+    check_nodes(nodes)
+    if devices * nodes == 1 or device == "cpu":
         return
     import torch
 
     if ":" in device:
-        raise DataError(
-            f"--device {device} is one GPU, and --devices {devices} wants more; leave one out"
-        )
+        more = f"--devices {devices}" if devices > 1 else f"--nodes {nodes}"
+        raise DataError(f"--device {device} is one GPU, and {more} wants more; leave one out")
     n_there = torch.cuda.device_count()
     if devices > n_there:
         raise DataError(f"--devices {devices}: there are {n_there} GPUs here")
@@ -268,6 +271,7 @@ class _Job:
             stress=self.stress,
             workers=self.machine.workers,
             devices=self.machine.devices,
+            nodes=self.machine.nodes,
             tensorboard=_has_tensorboard(),
         )
         write_text_atomically(directory / CONFIG_FILE, as_yaml(config))
@@ -281,6 +285,8 @@ class _Job:
                 threads=self.machine.threads,
                 lock=self.lock,
                 look=lambda: curve.look(advance),
+                nodes=self.machine.nodes,
+                devices=self.machine.devices,
             )
 
     def _package(self, directory: Path, say: Say) -> Path:
