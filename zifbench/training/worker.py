@@ -3,8 +3,8 @@
     python -m zifbench.training.worker DIRECTORY
 
 A process of its own, because nequip sets global state (seeds, precision), because lack of memory
-can kill it, and because several GPUs need several of them, on several nodes begun by `srun`. Without this module,
-`nequip-train -cp DIRECTORY -cn config` does the same.
+can kill it, and because several GPUs need several of them (on several nodes begun by `srun`).
+Without this module, `nequip-train -cp DIRECTORY -cn config` does the same.
 """
 
 from __future__ import annotations
