@@ -296,6 +296,51 @@ def test_several_gpus_run_several_replicas_at_a_time(tmp_path) -> None:
     assert [(out / name / "device").read_text().strip() for name in names] == ["4", "6", "4"]
 
 
+@pytest.mark.parametrize(
+    ("gpus", "given", "begun"),
+    [(0, {}, ""), (4, {}, "srun\n"), (4, {"LAUNCH": "mpirun -np 8"}, "mpirun\n")],
+)
+def test_what_a_slurm_job_begins(tmp_path, gpus, given, begun) -> None:
+    """srun only for several ranks: an MPI that was not built for it does not start under it."""
+    out, machine = tmp_path / "deck", Machine(gpus, 2 if gpus else 1)
+    if gpus:
+        ghosts = compiled("pos edge_index atom_types", LAMMPS_OUTPUTS)
+        forces = archive(tmp_path / "d.pt2", ghosts)
+        write_from_names(
+            "nve", forces, out, profile=Profile.QUICK, starts=[CRYSTAL], machine=machine
+        )
+    else:
+        write_from_names(
+            "nve", None, out, profile=Profile.QUICK, starts=[CRYSTAL], machine=machine,
+            pair="lj/cut 8.5", pair_coeffs=["* * 0.01 2.5"],
+        )  # fmt: skip
+    scripts = {
+        "lmp": 'while [ "$1" != -in ]; do shift; done\n'
+        'printf "LammpS RestartT\\0" > "$(basename "$2" .in).end.restart"\n',
+        "srun": f'echo srun > {tmp_path}/begun; "$@"\n',
+        "mpirun": f'echo mpirun > {tmp_path}/begun; shift 2; "$@"\n',
+    }
+    (tmp_path / "bin").mkdir()
+    for name, text in scripts.items():
+        (tmp_path / "bin" / name).write_text(f"#!/usr/bin/env bash\n{text}")
+        (tmp_path / "bin" / name).chmod(0o755)
+    job = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "0", **given}
+
+    def submit(where):
+        job["SLURM_SUBMIT_DIR"] = str(where)  # SLURM runs a copy of the script, elsewhere
+        words = ["bash", str(out / "submit.sbatch")]
+        return subprocess.run(words, env=job, cwd=tmp_path, capture_output=True, text=True)
+
+    found = submit(tmp_path)
+    assert (found.returncode, found.stderr) == (
+        2, f"no run.sh in {tmp_path}: sbatch from the directory of the deck\n",
+    )  # fmt: skip
+    found = submit(out)
+    assert (found.returncode, found.stdout) == (0, "zif4-own-val done\n"), found.stderr
+    called = tmp_path / "begun"
+    assert (called.read_text() if called.exists() else "") == begun
+
+
 # -- what is refused ------------------------------------------------------------------------------
 
 

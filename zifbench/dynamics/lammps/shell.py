@@ -118,6 +118,9 @@ def submit_text(name: str, replicas: Sequence[str], pair: Pair, machine: Machine
     tasks = max(1, machine.gpus) if pair.several_ranks else 1
     nodes = machine.nodes if pair.several_ranks else 1
     gpus = f"#SBATCH --gpus-per-node={tasks}\n" if machine.gpus else ""
+    several = tasks * nodes > 1
+    hint = "# Where MPI does not start: LAUNCH='srun --mpi=pmix', or mpirun.\n" if several else ""
+    launch = 'LAUNCH="${LAUNCH-srun}" ' if several else ""
     return f"""#!/usr/bin/env bash
 #SBATCH --job-name=zifbench-{name}
 #SBATCH --array=0-{len(replicas) - 1}
@@ -128,9 +131,10 @@ def submit_text(name: str, replicas: Sequence[str], pair: Pair, machine: Machine
 #SBATCH --output=slurm-%A_%a.out
 # A job for each replica; one that ran out of time goes on when it is submitted again.
 # Add what your machine wants: account, partition, modules.
-cd "$SLURM_SUBMIT_DIR" || exit 2
+{hint}cd "$SLURM_SUBMIT_DIR" || exit 2
+[ -f run.sh ] || {{ echo "no run.sh in $PWD: sbatch from the directory of the deck" >&2; exit 2; }}
 replicas=({_words(replicas)})
-LAUNCH=srun bash run.sh "${{replicas[$SLURM_ARRAY_TASK_ID]}}"
+{launch}bash run.sh "${{replicas[$SLURM_ARRAY_TASK_ID]}}"
 """
 
 
