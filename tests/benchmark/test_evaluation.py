@@ -144,19 +144,10 @@ def test_what_a_killed_write_left_goes(make_frames, write_extxyz, candidate, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(3))
-def test_kill_9_and_resume(make_frames, write_extxyz, candidate, tmp_path, number):
+def test_kill_9_and_resume(make_frames, write_extxyz, candidate, tmp_path):
     path = str(write_extxyz(make_frames(60)))
-    command = [
-        sys.executable,
-        "-m",
-        "zifbench.cli",
-        "evaluate",
-        f"{candidate}:slow",
-        "--data",
-        path,
-    ]
-    command += ["--tasks", "accuracy", "--trust", "--device", "cpu"]
+    command = [sys.executable, "-m", "zifbench.cli", "evaluate", f"{candidate}:slow"]
+    command += ["--data", path, "--tasks", "accuracy", "--trust", "--device", "cpu"]
     environment = os.environ | {"ZIFBENCH_CONFIG_DIR": str(tmp_path / "config")}
     log = tmp_path / "log"
 
@@ -167,17 +158,19 @@ def test_kill_9_and_resume(make_frames, write_extxyz, candidate, tmp_path, numbe
             )
 
     assert run(tmp_path / "whole").wait() == 0, log.read_text()
-    victim = run(tmp_path / "out")
-    marker = tmp_path / "out" / "run.json"
-    while not marker.exists() and victim.poll() is None:
-        time.sleep(0.01)
-    time.sleep(np.random.default_rng(number).uniform(0.1, 3.0))
-    victim.send_signal(signal.SIGKILL)
-    victim.wait()
-    assert run(tmp_path / "out", "--resume").wait() == 0, log.read_text()
-    assert scores(load_result(tmp_path / "out")) == scores(load_result(tmp_path / "whole"))
-    for name, array in predicted(tmp_path / "whole").items():
-        np.testing.assert_array_equal(predicted(tmp_path / "out")[name], array)
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        out = tmp_path / f"out-{number}"
+        victim = run(out)
+        while not (out / "run.json").exists() and victim.poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0.1, 3.0))
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+        assert run(out, "--resume").wait() == 0, log.read_text()
+        assert scores(load_result(out)) == scores(load_result(tmp_path / "whole"))
+        for name, array in predicted(tmp_path / "whole").items():
+            np.testing.assert_array_equal(predicted(out)[name], array)
 
 
 @pytest.mark.slow
