@@ -114,14 +114,16 @@ def add_entry(
     Args:
         paths: The result directory or its `result.json`; one for each seed.
         board: Directory of the leaderboard.
-        name: Name on the board, the model's own if None.
+        name: Name on the board; if None the model's own, of several that of their recipe.
         replace: Replace an entry of the same name.
 
     Raises:
         ResultError: no valid result, results that do not belong together, or the name is taken.
     """
     results = [load_result(path) for path in paths]
-    check_trainings(paths)
+    recipe = check_trainings(paths)
+    if name is None and all(result.model.name == recipe for result in results):
+        name = recipe
     entry = make_entry(results, name)
     if not _slug(entry.name):
         raise ResultError(f"the name {entry.name!r} has no letter or digit; give another --name")
