@@ -30,7 +30,7 @@ from zifbench.potentials.formats import sha256_of
 from zifbench.profiles import Profile
 from zifbench.progress import Progress, no_progress
 from zifbench.training.curve import CURVE_FILE, Row, draw_learning_curves, read_curve
-from zifbench.training.dummy import DUMMY, fit_dummy
+from zifbench.training.dummy import fit_dummy
 from zifbench.training.ending import Ending, read_ending
 from zifbench.training.expand import check_model, expand
 from zifbench.training.paths import (
@@ -44,7 +44,7 @@ from zifbench.training.paths import (
     RECIPE_FILE,
 )
 from zifbench.training.process import locked, run_tool, run_training
-from zifbench.training.recipe import Recipe
+from zifbench.training.recipe import DUMMY, Recipe
 from zifbench.training.record import (
     LOCK_FILE,
     Trained,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -32,13 +32,14 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
-def find_file(name: str, folder: Path, kind: str) -> Path:
+def find_file(name: str, folder: Path, kind: str, *, others: Sequence[str] = ()) -> Path:
     """A file of the package by its name, or one of one's own by its path.
 
     Args:
         name: A name, or the path of a .yaml file.
         folder: Where those of the package lie.
         kind: What they are, for messages.
+        others: Names that the command takes too, and that have no file.
 
     Raises:
         UnknownNameError: no such name.
@@ -47,7 +48,7 @@ def find_file(name: str, folder: Path, kind: str) -> Path:
     if path.suffix in SUFFIXES:
         return path
     if name not in names_in(folder):
-        raise unknown_name(kind, name, names_in(folder))
+        raise unknown_name(kind, name, [*names_in(folder), *others])
     return folder / f"{name}.yaml"
 
 
