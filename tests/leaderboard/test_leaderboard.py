@@ -247,12 +247,6 @@ def test_a_board_with_a_foreign_file_is_refused(board):
         load_board(board.directory)
 
 
-def test_an_unfinished_result_is_refused(tmp_path):
-    (tmp_path / "run").mkdir()
-    with pytest.raises(ResultError, match="not finished, continue it with --resume"):
-        add_entry([tmp_path / "run"], tmp_path / "board")
-
-
 def test_no_board(tmp_path):
     with pytest.raises(ResultError, match="no leaderboard at"):
         load_board(tmp_path / "nowhere")

@@ -253,14 +253,13 @@ def load_result(path: Path) -> Result:
     """Read a result from its directory or its `result.json`.
 
     Raises:
-        ResultError: not there, unfinished, of another schema, or damaged.
+        ResultError: not there, of another schema, or damaged.
     """
     file = path / RESULT_FILE if path.is_dir() else path
     if not file.is_file():
-        hint = (
-            "; the evaluation is not finished, continue it with --resume" if path.is_dir() else ""
+        raise ResultError(
+            f"no {RESULT_FILE} at {path}; give the directory of a finished evaluation"
         )
-        raise ResultError(f"no {RESULT_FILE} at {path}{hint}")
     return parse_record(Result, file)
 
 

@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import Field
 
 from zifbench.benchmark.result import (
+    RESULT_FILE,
     DataCard,
     Measurement,
     Provenance,
@@ -26,6 +27,7 @@ from zifbench.benchmark.result import (
 )
 from zifbench.errors import ResultError
 from zifbench.files import write_text_atomically
+from zifbench.leaderboard.directories import without_result
 from zifbench.leaderboard.seeds import (
     card_of_seeds,
     check_alike,
@@ -123,6 +125,9 @@ def add_entry(
         ResultError: no valid result, results that do not belong together, the name is taken, or a
             model that is on the board under another name.
     """
+    for path in paths:
+        if path.is_dir() and not (path / RESULT_FILE).is_file():
+            raise without_result(path)
     results = [load_result(path) for path in paths]
     recipe = check_trainings(paths)
     if name is None and all(result.model.name == recipe for result in results):
