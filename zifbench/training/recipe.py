@@ -275,7 +275,7 @@ def parse_recipe(table: Mapping[str, Any], *, where: str) -> Recipe:
         UnknownNameError, DataError: see `load_recipe`.
     """
     check_schema(table, RECIPE_SCHEMA, where=where, kind="recipe")
-    return validated(Recipe, table, where=where, sections=_SECTIONS, tags=tuple(_KINDS))
+    return validated(Recipe, table, where=where, sections=_SECTIONS)
 
 
 _KINDS: Mapping[str, type[Strict]] = {
