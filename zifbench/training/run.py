@@ -44,7 +44,7 @@ from zifbench.training.paths import (
     RECIPE_FILE,
 )
 from zifbench.training.process import locked, run_tool, run_training
-from zifbench.training.recipe import DUMMY, Recipe
+from zifbench.training.recipe import Recipe
 from zifbench.training.record import (
     LOCK_FILE,
     Trained,
@@ -52,7 +52,6 @@ from zifbench.training.record import (
     check_directory,
     check_frames,
     check_subsets,
-    make_dummy_request,
     make_record,
     make_request,
     open_record,
@@ -181,7 +180,7 @@ def train_dummy(
     with _whole_store(data) as store:
         split.check(store)
         check_subsets(split)
-        request = make_dummy_request(DUMMY, store, split, split_file)
+        request = make_request(None, store, split, split_file)
     new = make_record(request, split, dict(check_disjoint(data, split)))
     with locked(out / LOCK_FILE):
         open_record(out, new)
