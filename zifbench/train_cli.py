@@ -46,8 +46,7 @@ def train(
     """
     from zifbench import console
     from zifbench.errors import DataError
-    from zifbench.training.dummy import DUMMY
-    from zifbench.training.recipe import load_recipe
+    from zifbench.training.recipe import DUMMY, load_recipe
     from zifbench.training.run import Machine, train_dummy
     from zifbench.training.run import train as run
 
@@ -174,8 +173,7 @@ def recipes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     import json
 
     from zifbench import console
-    from zifbench.training.dummy import DUMMY
-    from zifbench.training.recipe import load_recipe, recipe_names
+    from zifbench.training.recipe import DUMMY, load_recipe, recipe_names
     from zifbench.training.sweep.grid import grid_names, load_grid
 
     found = [load_recipe(name) for name in recipe_names()]

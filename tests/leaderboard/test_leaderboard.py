@@ -42,7 +42,11 @@ def make_result(name="model", *, force=15.0, stress=None, digest="d" * 64, passe
         measurements.append(measurement("stress_mae", stress, "MPa"))
     return Result(
         model=ModelCard(
-            name=name, file=f"{name}.pth", format="TorchScript", sha256="a", size_bytes=1
+            name=name,
+            file=f"{name}.pth",
+            format="TorchScript",
+            sha256=f"{name} {force}",  # another for each model
+            size_bytes=1,
         ),
         data=DataCard(
             names=["test.extxyz"],
@@ -143,6 +147,46 @@ def test_a_name_is_not_taken_twice_by_accident(board):
     assert sorted(e.find("force_mae").value for e in load_board(board.directory)) == [16.0, 17.0]
 
 
+def test_a_model_stands_once_in_a_table(board):
+    result = make_result()
+    first = board(result, name="first one")
+    with pytest.raises(ResultError, match=r"is on this board already, as 'first one' .*one\.json"):
+        board(result, name="second")
+    with pytest.raises(ResultError, match="--name 'first one' --replace to replace that entry"):
+        board(result, name="second", replace=True)
+    with pytest.raises(ResultError, match="there already; give --replace"):
+        board(result, name="first one")
+    assert board(result, name="first one", replace=True) == first
+    assert [entry.name for entry in load_board(board.directory)] == ["first one"]
+    first.unlink()
+    board(result, name="second")
+    board(make_result(digest="e" * 64), name="other frames, other table")
+    assert len(load_board(board.directory)) == 2
+
+
+def test_only_what_tells_models_apart_refuses_one(board):
+    """A Python file alone may make any number of models."""
+
+    def made(*weights):
+        result = make_result()
+        card = {"format": "Python factory", "weights_sha256": weights}
+        return result.model_copy(update={"model": result.model.model_copy(update=card)})
+
+    board(made(), name="one")
+    board(made(), name="two")
+    board(made("w"), name="three")
+    board(made("v"), name="four")
+    with pytest.raises(ResultError, match="already, as 'three'"):
+        board(made("w"), name="five")
+
+
+def test_a_board_where_a_model_stands_twice_still_loads(board):
+    first = board(make_result(), name="first")
+    entry = json.loads(first.read_text()) | {"name": "second"}
+    first.with_name("second.json").write_text(json.dumps(entry))
+    assert len(load_board(board.directory)) == 2
+
+
 def test_columns_of_simulations_are_there_where_a_model_has_them(board):
     bare = make_result("bare")
     crystal = Measurement(
@@ -154,7 +198,7 @@ def test_columns_of_simulations_are_there_where_a_model_has_them(board):
     made = bare.model_copy(
         update={
             "tasks": {**bare.tasks, "crystal": task},
-            "model": bare.model.model_copy(update={"name": "made"}),
+            "model": bare.model.model_copy(update={"name": "made", "sha256": "made"}),
         }
     )
     board(bare)
@@ -201,12 +245,6 @@ def test_a_board_with_a_foreign_file_is_refused(board):
     file.rename(file.with_name("renamed.json"))
     with pytest.raises(ResultError, match="belongs to"):
         load_board(board.directory)
-
-
-def test_an_unfinished_result_is_refused(tmp_path):
-    (tmp_path / "run").mkdir()
-    with pytest.raises(ResultError, match="not finished, continue it with --resume"):
-        add_entry([tmp_path / "run"], tmp_path / "board")
 
 
 def test_no_board(tmp_path):

@@ -24,6 +24,15 @@ def seeds_of(*forces, **changes):
     ]
 
 
+def saved(tmp_path, *results):
+    """The directories of some results."""
+    paths = [tmp_path / str(k) for k in range(len(results))]
+    for path, result in zip(paths, results, strict=True):
+        path.mkdir()
+        save_result(result, path)
+    return paths
+
+
 def _with_model(result, **update):
     return result.model_copy(update={"model": result.model.model_copy(update=update)})
 
@@ -79,12 +88,8 @@ def test_what_only_some_seeds_have_is_left_out():
 
 def test_a_board_shows_seeds_only_where_there_are_some(tmp_path):
     board = tmp_path / "board"
-    paths = []
-    for k, result in enumerate(seeds_of(10.0, 14.0, 18.0)):
-        paths.append(tmp_path / str(k))
-        paths[-1].mkdir()
-        save_result(result, paths[-1])
-    add_entry(paths[:1], board, name="alone")
+    *paths, alone = saved(tmp_path, *seeds_of(10.0, 14.0, 18.0), make_result("alone"))
+    add_entry([alone], board)
     assert "seeds" not in columns_of(load_board(board))
     add_entry(paths, board, name="recipe")
     alone, recipe = load_board(board)
@@ -92,6 +97,20 @@ def test_a_board_shows_seeds_only_where_there_are_some(tmp_path):
     assert cell(alone, "seeds") == "–"
     assert "3: ± 4.0" in markdown_table([alone, recipe])
     assert statistics.mean([10, 14, 18]) == recipe.find("force_mae").value
+
+
+def test_a_seed_of_an_entry_stands_in_no_other(tmp_path):
+    board = tmp_path / "board"
+    one, two, three = saved(tmp_path, *seeds_of(10.0, 14.0, 18.0))
+    add_entry([one, two], board, name="recipe")
+    for paths in ([two], [three, two]):
+        with pytest.raises(ResultError, match=rf"of {two} is on .* already, as a seed of 'recipe'"):
+            add_entry(paths, board, name="again")
+    add_entry([one, two, three], board, name="recipe", replace=True)
+    (board / "test-dddddddd" / "recipe.json").unlink()
+    add_entry([three], board, name="alone")
+    with pytest.raises(ResultError, match=rf"of {three} is on .* already, as 'alone'"):
+        add_entry([one, three], board, name="recipe")
 
 
 def test_speeds_of_different_machines_are_left_out():
@@ -130,7 +149,7 @@ def test_trainings_that_differ_in_more_than_the_seed_are_refused(tmp_path, key):
         (_with_model(make_result("b"), cutoff_A=5.0), "differ in cutoff_A"),
         (_with_model(make_result("b"), n_parameters=7), "differ in n_parameters"),
         (make_result("b", passed=False), "differ in conforms"),
-        (make_result("b"), "the same model is given twice"),
+        (make_result("a"), "the same model is given twice"),
     ],
 )
 def test_results_that_do_not_belong_together_are_refused(other, message):

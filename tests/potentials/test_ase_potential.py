@@ -169,8 +169,8 @@ def test_declared_species_hold(module: Path, frames: Frames) -> None:
     [
         (7, r"zifbench_card of .*:declaring is a int, wanted a dictionary"),
         ({"cutoff": 4}, r"unknown key in zifbench_card of .* 'cutoff'; did you mean cutoff_A"),
-        ({"cutoff_A": -1}, r"cutoff_A: Input should be greater than 0, got -1"),
-        ({"dtype": "float16"}, r"dtype: Input should be 'float32' or 'float64', got 'float16'"),
+        ({"cutoff_A": -1}, r"cutoff_A: wanted a number greater than 0, got -1"),
+        ({"dtype": "float16"}, r"dtype: wanted 'float32' or 'float64', got 'float16'"),
         ({"weights": ["gone.bin"]}, r"weights: gone\.bin: No such file or directory"),
     ],
 )

@@ -98,13 +98,23 @@ def test_unknown_recipe_names_the_nearest():
         load_recipe("nequip-smal")
 
 
+def test_the_dummy_is_known_and_no_recipe():
+    """It is named as those are, and has none."""
+    with pytest.raises(UnknownNameError, match=r"known: .*dummy-mean.*nequip-small"):
+        load_recipe("no-such-thing-at-all")
+    with pytest.raises(UnknownNameError, match="did you mean dummy-mean"):
+        load_recipe("dumy-mean")
+    with pytest.raises(DataError, match="dummy-mean is fitted without a recipe"):
+        load_recipe("dummy-mean")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("just words", "is no recipe: it holds str"),
         ("a: [", "is no recipe: "),
         ("a: 1", "schema None, wanted 1; is it a recipe"),
-        ("schema: 1", "about: Field required"),
+        ("schema: 1", "about is missing"),
         ("1: 2", "wanted keys and values"),
     ],
 )

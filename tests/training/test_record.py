@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -27,6 +28,16 @@ def record_of(folder, make_frames, changes=TINY, **machine):
         recipe = load_recipe("nequip-small", changes)
         request = make_request(recipe, store, split, split_path, **machine)
     return make_record(request, split, dict(check_disjoint(str(store_path), split)))
+
+
+def test_the_request_of_the_dummy(tmp_path, make_frames):
+    """It has no entries, and its digest is that of none."""
+    store_path, split_path = tiny_store(tmp_path, make_frames)
+    with open_store(store_path) as store:
+        request = make_request(None, store, load_split(split_path), split_path)
+    assert (request.recipe, request.device, request.devices) == ("dummy-mean", "cpu", 1)
+    assert request.threads is None
+    assert request.recipe_digest == hashlib.sha256(b"{}").hexdigest()
 
 
 def checked(path, recipe, **counts):

@@ -31,7 +31,6 @@ from zifbench.training.record import (
     LOCK_FILE,
     TrainingRecord,
     check_directory,
-    make_dummy_request,
     make_request,
 )
 from zifbench.training.sweep import run as sweep_run
@@ -391,13 +390,7 @@ def finish(plan, cell, force, *, ended="completed"):
     file = plan.splits[cell.split]
     split = load_split(file)
     with open_store(plan.data) as store:
-        request = (
-            make_dummy_request("dummy-mean", store, split, file)
-            if cell.recipe is None
-            else make_request(
-                cell.recipe, store, split, file, device="cpu", devices=1, threads=None
-            )
-        )
+        request = make_request(cell.recipe, store, split, file)
     trained = {"seed": cell.seed, "ended": ended, "reason": "it grew", "epochs": 3, "seconds": 2.0}
     record = {
         "request": request.model_dump(),

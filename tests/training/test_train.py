@@ -118,6 +118,7 @@ def test_seeds_leave_all_that_is_promised(made, tmp_path):
         assert sha256_of(folder / "model.nequip.zip") == trained["model_sha256"]
         result = load_result(folder / "evaluation")
         assert result.data.n_frames == 4
+        assert result.model.name == "nequip-small"  # not that of its file
         assert result.model.n_parameters
         mae = next(m for m in result.measurements() if m.quantity == "force_mae")
         assert trained["test_errors"]["force_mae"] == [mae.value, "meV/Å"]

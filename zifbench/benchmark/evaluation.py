@@ -51,6 +51,7 @@ from zifbench.potentials.formats import model_name
 from zifbench.potentials.loading import load_eager_float64, load_potential
 from zifbench.profiles import Profile
 from zifbench.progress import Progress, no_progress
+from zifbench.training.origin import recipe_of
 
 RUN_FILE = "run.json"
 _LOCK_FILE = ".zifbench.lock"  # also what tells our directories from other people's
@@ -153,7 +154,9 @@ def evaluate(
     tasks = _tasks(options)
     _check_labels(frames, tasks)
     _check_group_key(frames, options.group_key)
-    potential = load_potential(model, device=options.device, trust=options.trust)
+    potential = load_potential(
+        model, device=options.device, trust=options.trust, name=_trained_name(model, out, options)
+    )
     _set_threads(options.threads)
     for part in frames:
         check_applicable(potential.card, part)
@@ -187,6 +190,18 @@ def _tasks(options: Options) -> tuple[str, ...]:
     if options.tasks is None:
         return tuple(default_tasks(options.profile))
     return options.tasks
+
+
+def _trained_name(model: str, out: Path, options: Options) -> str | None:
+    """What to call a model that was trained here: its recipe; None for all others.
+
+    An evaluation that has begun under the name of the file goes on under it.
+    """
+    recipe, run_file = recipe_of(model), out / RUN_FILE
+    if recipe is not None and options.resume and run_file.is_file():
+        begun = parse_record(Request, run_file).model
+        return None if begun == model_name(Path(model)) else recipe
+    return recipe
 
 
 def default_out(model: str) -> Path:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
 
 from zifbench.errors import ResultError
 from zifbench.files import write_text_atomically
 from zifbench.potentials.card import Check, ModelCard
+from zifbench.validation import problem
 
 RESULT_SCHEMA: Literal[1] = 1
 RESULT_FILE = "result.json"
@@ -253,14 +255,13 @@ def load_result(path: Path) -> Result:
     """Read a result from its directory or its `result.json`.
 
     Raises:
-        ResultError: not there, unfinished, of another schema, or damaged.
+        ResultError: not there, of another schema, or damaged.
     """
     file = path / RESULT_FILE if path.is_dir() else path
     if not file.is_file():
-        hint = (
-            "; the evaluation is not finished, continue it with --resume" if path.is_dir() else ""
+        raise ResultError(
+            f"no {RESULT_FILE} at {path}; give the directory of a finished evaluation"
         )
-        raise ResultError(f"no {RESULT_FILE} at {path}{hint}")
     return parse_record(Result, file)
 
 
@@ -270,16 +271,16 @@ def parse_record(kind: type[AnyRecord], file: Path) -> AnyRecord:
     Raises:
         ResultError: not JSON, or not of this schema.
     """
+    content = file.read_bytes()
     try:
-        return kind.model_validate_json(file.read_bytes())
+        return kind.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             raise ResultError(
                 f"{file} is damaged ({first['msg']}); restore it, or make it again"
             ) from error
-        place = ".".join(str(part) for part in first["loc"]) or "the whole file"
         raise ResultError(
-            f"{file} is not a valid {kind.__name__} of this version of zifbench: {place}: "
-            f"{first['msg']}"
+            f"{file} is not a valid {kind.__name__} of this version of zifbench: "
+            f"{problem(error, from_json(content))}"
         ) from error

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from zifbench.errors import DataError, unknown_name
 from zifbench.profiles import Profile
+from zifbench.validation import refused
 
 PROTOCOL_FOLDER = Path(__file__).with_name("protocols")
 PROTOCOL_SCHEMA = 1
@@ -160,7 +161,7 @@ def load_protocol(name: str) -> Protocol:
     """A protocol by its name, or from a file of one's own.
 
     Raises:
-        UnknownNameError: no such protocol.
+        UnknownNameError: no such protocol, or no such key in one.
         DataError: the file is no protocol; the message names the first thing that is wrong.
     """
     path = Path(name)
@@ -179,7 +180,7 @@ def parse_protocol(table: Mapping[str, Any], *, where: str) -> Protocol:
     """A protocol from the entries of its file.
 
     Raises:
-        DataError: see `load_protocol`.
+        UnknownNameError, DataError: see `load_protocol`.
     """
     if table.get("schema") != PROTOCOL_SCHEMA:
         raise DataError(
@@ -188,7 +189,5 @@ def parse_protocol(table: Mapping[str, Any], *, where: str) -> Protocol:
     try:
         return Protocol.model_validate(table)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        reason = first["msg"].removeprefix("Value error, ")
-        raise DataError(f"{where}: {place + ': ' if place else ''}{reason}") from error
+        sections = {"stages": Stage}
+        raise refused(error, table, kind=Protocol, where=where, sections=sections) from error

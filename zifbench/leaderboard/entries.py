@@ -7,6 +7,7 @@ that only numbers made on the same frames stand in one table.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from types import MappingProxyType
@@ -15,6 +16,7 @@ from typing import Literal
 from pydantic import Field
 
 from zifbench.benchmark.result import (
+    RESULT_FILE,
     DataCard,
     Measurement,
     Provenance,
@@ -25,6 +27,7 @@ from zifbench.benchmark.result import (
 )
 from zifbench.errors import ResultError
 from zifbench.files import write_text_atomically
+from zifbench.leaderboard.directories import without_result
 from zifbench.leaderboard.seeds import (
     card_of_seeds,
     check_alike,
@@ -32,6 +35,7 @@ from zifbench.leaderboard.seeds import (
     measurements_of_seeds,
 )
 from zifbench.potentials.card import ModelCard
+from zifbench.potentials.formats import ModelFormat
 
 
 class Entry(Record):
@@ -114,14 +118,20 @@ def add_entry(
     Args:
         paths: The result directory or its `result.json`; one for each seed.
         board: Directory of the leaderboard.
-        name: Name on the board, the model's own if None.
+        name: Name on the board; if None the model's own, of several that of their recipe.
         replace: Replace an entry of the same name.
 
     Raises:
-        ResultError: no valid result, results that do not belong together, or the name is taken.
+        ResultError: no valid result, results that do not belong together, the name is taken, or a
+            model that is on the board under another name.
     """
+    for path in paths:
+        if path.is_dir() and not (path / RESULT_FILE).is_file():
+            raise without_result(path)
     results = [load_result(path) for path in paths]
-    check_trainings(paths)
+    recipe = check_trainings(paths)
+    if name is None and all(result.model.name == recipe for result in results):
+        name = recipe
     entry = make_entry(results, name)
     if not _slug(entry.name):
         raise ResultError(f"the name {entry.name!r} has no letter or digit; give another --name")
@@ -130,8 +140,40 @@ def add_entry(
         raise ResultError(
             f"{file} is there already; give --replace to replace it, or another --name"
         )
+    _check_new(dict(zip(paths, results, strict=True)), file)
     write_text_atomically(file, entry.model_dump_json(indent=1) + "\n")
     return file
+
+
+def _check_new(results: Mapping[Path, Result], file: Path) -> None:
+    """Refuse a model that stands in another entry on the same frames, alone or as a seed.
+
+    Args:
+        results: What the entry is made of, and where that lies.
+        file: Where it will lie; what is there now is replaced.
+
+    Raises:
+        ResultError: there is one.
+    """
+    known = {result.model.digest: path for path, result in results.items() if _is_known(result)}
+    for other in sorted(file.parent.glob("*.json")):
+        if other == file:
+            continue
+        entry = parse_record(Entry, other)
+        there = entry.seeds or ([entry.model.digest] if _is_known(entry) else [])
+        twice = next((digest for digest in there if digest in known), None)
+        if twice is not None:
+            part = f"a seed of {entry.name!r}" if entry.seeds else repr(entry.name)
+            raise ResultError(
+                f"the model of {known[twice]} is on this board already, as {part} ({other}); give "
+                f"--name {shlex.quote(entry.name)} --replace to replace that entry, or delete its "
+                "file first to give the model another name"
+            )
+
+
+def _is_known(made: Result | Entry) -> bool:
+    """Whether the digest tells the model from others: not of code whose weights nobody named."""
+    return made.model.format != ModelFormat.PYTHON or bool(made.model.weights_sha256)
 
 
 def load_board(board: Path) -> list[Entry]:

@@ -8,17 +8,15 @@ elsewhere it is taken on trust.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from zifbench.benchmark.result import Measurement, Result
 from zifbench.errors import ResultError
 from zifbench.potentials.card import ModelCard
-from zifbench.training.paths import RECORD_FILE
+from zifbench.training.origin import training_of
 
 # What models of one recipe have in common, and what results of one comparison have.
 _SAME_MODEL = ("format", "architecture", "species", "cutoff_A", "dtype", "n_parameters",
@@ -28,16 +26,21 @@ _SAME_TRAINING = ("recipe_digest", "split_digest", "store_version")
 _OF_THE_MACHINE = ("time_", "peak_")  # beginnings of quantities that a machine decides
 
 
-def check_trainings(results: Sequence[Path]) -> None:
+def check_trainings(results: Sequence[Path]) -> str | None:
     """Refuse results of trainings that differ in more than their seed.
 
     Args:
-        results: Directories of results; of ours, `training.json` lies two folders above.
+        results: Directories of results, or their `result.json`.
+
+    Returns:
+        Name of the recipe, None if they are of no trainings of ours.
 
     Raises:
         ResultError: another recipe, split or store, or a record for some of them only.
     """
-    found = {path: _training_of(path) for path in results}
+    found = {
+        path: training_of((path if path.is_dir() else path.parent).resolve()) for path in results
+    }
     first, *others = found
     for path in others:
         for key in _SAME_TRAINING:
@@ -47,18 +50,8 @@ def check_trainings(results: Sequence[Path]) -> None:
                     f"{first} and {path} are of trainings with different {key} ({_short(one)} and "
                     f"{_short(two)}); one entry is of one recipe on one split, with several seeds"
                 )
-
-
-def _training_of(result: Path) -> dict[str, Any]:
-    """What a training was asked for, empty if none of ours left this result."""
-    directory = result if result.is_dir() else result.parent
-    file = directory.resolve().parent.parent / RECORD_FILE
-    if not file.is_file():
-        return {}
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8"))["request"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise ResultError(f"{file} is damaged ({error!r}); restore it, or train again") from error
+    recipe = found[first].get("recipe")
+    return recipe if isinstance(recipe, str) else None
 
 
 def _short(value: object) -> str:

@@ -17,11 +17,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zifbench.ase_io import full_stress
-from zifbench.errors import ModelError, unknown_name
+from zifbench.errors import ModelError
 from zifbench.frames import Frames
 from zifbench.potentials.card import ModelCard
 from zifbench.potentials.core import Prediction
 from zifbench.potentials.formats import sha256_of
+from zifbench.validation import refused
 
 OWN_DEVICE = "the calculator's own"  # where it was not asked, nobody knows
 DECLARED = "zifbench_card"  # attribute of a calculator
@@ -258,12 +259,7 @@ def _declared(table: object, name: str) -> dict[str, Any]:
     try:
         declared = Declaration.model_validate(dict(table))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        if first["type"] == "extra_forbidden":
-            known = Declaration.model_fields
-            raise unknown_name(f"key in {where}", str(first["loc"][0]), known) from error
-        place = ".".join(map(str, first["loc"]))
-        raise ModelError(f"{where}: {place}: {first['msg']}, got {first['input']!r}") from error
+        raise refused(error, table, kind=Declaration, where=where, wrong=ModelError) from error
     try:
         digests = tuple(sha256_of(path) for path in declared.weights)
     except OSError as error:

@@ -95,13 +95,16 @@ def describe(model: str) -> tuple[Path, ModelCard]:
     return path, _card(path, model_format, name=model_name(path))
 
 
-def load_potential(model: str, *, device: str = "auto", trust: bool = False) -> Potential:
+def load_potential(
+    model: str, *, device: str = "auto", trust: bool = False, name: str | None = None
+) -> Potential:
     """Load any potential; the file's content decides how, not its name.
 
     Args:
         model: Path of a model file, a bundled name, `module:factory` or `file.py:factory`.
         device: "auto", "cpu", "cuda" or "cuda:N".
         trust: Let a file that runs code while loading do so, and remember its sha256.
+        name: What to call it on its card; None for what its file is called.
 
     Raises:
         ModelError: not a model, damaged, or not loadable here.
@@ -109,6 +112,8 @@ def load_potential(model: str, *, device: str = "auto", trust: bool = False) -> 
         MissingDependencyError: torch or nequip is needed and not installed.
     """
     path, card = describe(model)
+    if name is not None:
+        card = card.model_copy(update={"name": printable(name)})
     model_format = ModelFormat(card.format)
     if runs_code(path, model_format):
         ensure_trusted(model, card.sha256, model_format, trust=trust)

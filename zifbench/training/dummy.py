@@ -19,8 +19,8 @@ from zifbench.dataset.splits.manifest import load_split
 from zifbench.dataset.torch_data import StoreDataset
 from zifbench.errors import DataError, ModelError
 from zifbench.files import write_bytes_atomically
+from zifbench.training.recipe import DUMMY
 
-DUMMY = "dummy-mean"
 DUMMY_MODEL_FILE = f"{DUMMY}.pkl"
 Composition = tuple[tuple[int, int], ...]  # atomic number, how many
 

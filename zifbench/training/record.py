@@ -17,7 +17,7 @@ from zifbench.dataset.store import Store
 from zifbench.errors import DataError, ResultError, ZifbenchError
 from zifbench.files import is_leftover, write_text_atomically
 from zifbench.training.paths import RECIPE_FILE, RECORD_FILE
-from zifbench.training.recipe import Recipe, load_recipe
+from zifbench.training.recipe import DUMMY, Recipe, load_recipe
 from zifbench.training.subsets import READ_SUBSETS, TEST_SUBSET
 
 LOCK_FILE = ".zifbench.lock"  # also what tells our directories from other people's
@@ -111,55 +111,22 @@ class TrainingRecord(Record):
 
 
 def make_request(
-    recipe: Recipe,
+    recipe: Recipe | None,
     store: Store,
     split: Split,
     split_file: Path,
     *,
-    device: str,
-    devices: int,
-    threads: int | None,
+    device: str = "cpu",
+    devices: int = 1,
+    threads: int | None = None,
 ) -> Request:
-    """The identity of a training."""
-    return _request(
-        recipe.name,
-        recipe.dump(),
-        store,
-        split,
-        split_file,
-        device=device,
-        devices=devices,
-        threads=threads,
-    )
-
-
-def digest_of_entries(entries: Mapping[str, Any]) -> str:
-    """sha256 of all entries of a recipe."""
-    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
-
-
-def make_dummy_request(name: str, store: Store, split: Split, split_file: Path) -> Request:
-    """The identity of what is fitted without a recipe, on one CPU."""
-    return _request(name, {}, store, split, split_file, device="cpu", devices=1, threads=None)
-
-
-def _request(
-    name: str,
-    entries: Mapping[str, Any],
-    store: Store,
-    split: Split,
-    split_file: Path,
-    *,
-    device: str,
-    devices: int,
-    threads: int | None,
-) -> Request:
+    """The identity of a training; without a recipe of the dummy's, which is fitted on one CPU."""
     from zifbench import __version__
 
     return Request(
         zifbench=__version__,
-        recipe=name,
-        recipe_digest=digest_of_entries(entries),
+        recipe=DUMMY if recipe is None else recipe.name,
+        recipe_digest=digest_of_entries({} if recipe is None else recipe.dump()),
         store=split.store.name,
         store_version=store.version,
         split=split.name,
@@ -169,6 +136,11 @@ def _request(
         threads=threads,
         packages=installed_versions(),
     )
+
+
+def digest_of_entries(entries: Mapping[str, Any]) -> str:
+    """sha256 of all entries of a recipe."""
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
 
 def make_record(request: Request, split: Split, digests: dict[str, str]) -> TrainingRecord:

@@ -30,7 +30,7 @@ from zifbench.potentials.formats import sha256_of
 from zifbench.profiles import Profile
 from zifbench.progress import Progress, no_progress
 from zifbench.training.curve import CURVE_FILE, Row, draw_learning_curves, read_curve
-from zifbench.training.dummy import DUMMY, fit_dummy
+from zifbench.training.dummy import fit_dummy
 from zifbench.training.ending import Ending, read_ending
 from zifbench.training.expand import check_model, expand
 from zifbench.training.paths import (
@@ -52,7 +52,6 @@ from zifbench.training.record import (
     check_directory,
     check_frames,
     check_subsets,
-    make_dummy_request,
     make_record,
     make_request,
     open_record,
@@ -184,7 +183,7 @@ def train_dummy(
     with _whole_store(data) as store:
         split.check(store)
         check_subsets(split)
-        request = make_dummy_request(DUMMY, store, split, split_file)
+        request = make_request(None, store, split, split_file)
     new = make_record(request, split, dict(check_disjoint(data, split)))
     with locked(out / LOCK_FILE):
         open_record(out, new)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zifbench.errors import DataError, MissingDependencyError, unknown_name
+from zifbench.validation import refused
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -32,13 +33,14 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
-def find_file(name: str, folder: Path, kind: str) -> Path:
+def find_file(name: str, folder: Path, kind: str, *, others: Sequence[str] = ()) -> Path:
     """A file of the package by its name, or one of one's own by its path.
 
     Args:
         name: A name, or the path of a .yaml file.
         folder: Where those of the package lie.
         kind: What they are, for messages.
+        others: Names that the command takes too, and that have no file.
 
     Raises:
         UnknownNameError: no such name.
@@ -47,7 +49,7 @@ def find_file(name: str, folder: Path, kind: str) -> Path:
     if path.suffix in SUFFIXES:
         return path
     if name not in names_in(folder):
-        raise unknown_name(kind, name, names_in(folder))
+        raise unknown_name(kind, name, [*names_in(folder), *others])
     return folder / f"{name}.yaml"
 
 
@@ -94,7 +96,6 @@ def validated(
     *,
     where: str,
     sections: Mapping[str, type[Strict]],
-    tags: tuple[str, ...] = (),
 ) -> AnyStrict:
     """The entries of a file, checked.
 
@@ -103,7 +104,6 @@ def validated(
         table: The entries.
         where: What to call the file in messages.
         sections: Key of a section, or tag of one of several kinds -> what it holds.
-        tags: Kinds of a section that pydantic names in places, and people do not.
 
     Raises:
         UnknownNameError: a key that there is not, with the nearest ones.
@@ -112,20 +112,7 @@ def validated(
     try:
         return kind.model_validate(table)
     except ValidationError as error:
-        found = error.errors(include_url=False)
-        # A mistyped key explains the one that is missing.
-        first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
-        place = [str(part) for part in first["loc"]]
-        if first["type"] == "extra_forbidden":
-            of = next((sections[part] for part in reversed(place[:-1]) if part in sections), kind)
-            known = ["schema" if key == "schema_version" else key for key in of.model_fields]
-            within = ".".join(part for part in place[:-1] if part not in tags)
-            section = f"{within} of " if within else ""
-            raise unknown_name(f"key in {section}{where}", place[-1], known) from error
-        shown = ".".join(part for part in place if part not in tags)
-        reason = first["msg"].removeprefix("Value error, ")
-        got = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r}"
-        raise DataError(f"{where}: {shown + ': ' if shown else ''}{reason}{got}") from error
+        raise refused(error, table, kind=kind, where=where, sections=sections) from error
 
 
 def as_yaml(entries: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from zifbench.benchmark.result import Published, Record
 from zifbench.errors import DataError, NotDefinedError
+from zifbench.validation import problem
 
 REFERENCES_FOLDER = Path(__file__).parent
 _SCHEMA = 1
@@ -73,14 +74,13 @@ def read_references(path: Path) -> ReferenceFile:
         DataError: it is none; the message names the first thing that is wrong.
     """
     try:
-        return ReferenceFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path.name} holds no published numbers: {error}") from error
+    try:
+        return ReferenceFile.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        reason = first["msg"].removeprefix("Value error, ")
-        raise DataError(f"{path.name}: {place + ': ' if place else ''}{reason}") from error
+        raise DataError(f"{path.name}: {problem(error, content)}") from error
 
 
 @cache

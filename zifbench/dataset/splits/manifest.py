@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 from zifbench.errors import DataError, unknown_name
 from zifbench.files import write_text_atomically
 from zifbench.frames import IntArray
+from zifbench.validation import wanted
 
 if TYPE_CHECKING:
     from zifbench.dataset.store import Store
@@ -33,7 +34,7 @@ KIND = "zifbench split"
 _SHORT = 12  # digits of a version in messages
 _LONGEST = 40  # characters of a wrong value in messages
 
-# pydantic's name of a problem -> what was wanted.
+# pydantic's name of a problem -> what was wanted, where a split says more than other files.
 _COUNT = "a whole number from 0 to 2^63 - 1"
 _WANTED: Mapping[str, str] = MappingProxyType(
     {
@@ -41,8 +42,6 @@ _WANTED: Mapping[str, str] = MappingProxyType(
         "int_parsing_size": _COUNT,
         "greater_than_equal": _COUNT,
         "less_than": _COUNT,
-        "string_type": "a text",
-        "list_type": "a list",
         "dict_type": "an object in braces",
         "model_type": "an object in braces",
     }
@@ -273,4 +272,4 @@ def _problem(error: ValidationError) -> str:
         return f"{place} is no key of a split"
     got = json.dumps(first["input"])
     got = got if len(got) <= _LONGEST else f"{got[:_LONGEST]}…"
-    return f"{place} is {got}, wanted {_WANTED.get(first['type'], first['msg'])}"
+    return f"{place} is {got}, wanted {_WANTED.get(first['type']) or wanted(first)}"

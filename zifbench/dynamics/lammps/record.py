@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from zifbench.dynamics.plan import Segment
 from zifbench.errors import ResultError
 from zifbench.frames import FloatArray, IntArray
+from zifbench.validation import problem
 
 DECK_SCHEMA = 1
 DECK_FILE = "deck.json"
@@ -116,8 +117,6 @@ def read_deck(folder: Path) -> DeckRecord:
     try:
         return DeckRecord.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
         raise ResultError(
-            f"{path} is damaged: {place}: {first['msg']}; write the deck anew"
+            f"{path} is damaged: {problem(error, content)}; write the deck anew"
         ) from error

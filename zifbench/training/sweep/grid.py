@@ -33,8 +33,7 @@ from pydantic import Field, field_validator
 from zifbench.dataset.splits.generators import GENERATORS
 from zifbench.errors import DataError, unknown_name
 from zifbench.profiles import Profile
-from zifbench.training.dummy import DUMMY
-from zifbench.training.recipe import Recipe, load_recipe
+from zifbench.training.recipe import DUMMY, Recipe, load_recipe
 from zifbench.training.strict import (
     SUFFIXES,
     Count,
