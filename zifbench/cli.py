@@ -125,6 +125,7 @@ def evaluate(
     from zifbench.benchmark.tasks import parse_tasks
     from zifbench.bundled import DEFAULT_DATA
     from zifbench.profiles import parse_profile
+    from zifbench.training.origin import recipe_of
 
     options = Options(
         tasks=None if tasks is None else tuple(parse_tasks(tasks)),
@@ -142,6 +143,7 @@ def evaluate(
         overwrite=overwrite,
         split=split,
         subset=subset,
+        name=recipe_of(model),
     )
     directory = out or default_out(model)
     result = run(model, data or [DEFAULT_DATA], directory, options, progress=console.progress_bar)

@@ -9,7 +9,6 @@ import pytest
 from ase.calculators.lj import LennardJones
 
 from tests.leaderboard.test_leaderboard import make_result
-from zifbench.benchmark import evaluation
 from zifbench.benchmark.evaluation import Options, evaluate
 from zifbench.benchmark.result import save_result
 from zifbench.errors import ResultError
@@ -48,10 +47,10 @@ def test_what_is_not_ours_gives_no_name(training, text):
 
 
 def evaluated(training, make_frames, write_extxyz, **options):
-    frames = write_extxyz(make_frames(2))
-    chosen = Options(**{**vars(OPTIONS), **options})
+    frames, model = write_extxyz(make_frames(2)), str(training / "seed-1" / "model.nequip.zip")
+    chosen = Options(**{**vars(OPTIONS), "name": recipe_of(model), **options})
     return evaluate(
-        str(training / "seed-1" / "model.nequip.zip"),
+        model,
         [str(frames)],
         training / "seed-1" / "evaluation",
         chosen,
@@ -65,12 +64,8 @@ def test_results_and_boards_say_the_recipe(training, tmp_path, make_frames, writ
     assert added.name == "my-recipe.json"
 
 
-def test_an_evaluation_goes_on_under_the_name_it_began_with(
-    training, make_frames, write_extxyz, monkeypatch
-):
-    with monkeypatch.context() as before:
-        before.setattr(evaluation, "recipe_of", lambda model: None)
-        assert evaluated(training, make_frames, write_extxyz).model.name == "model"
+def test_an_evaluation_goes_on_under_the_name_it_began_with(training, make_frames, write_extxyz):
+    assert evaluated(training, make_frames, write_extxyz, name=None).model.name == "model"
     (training / "seed-1" / "evaluation" / "result.json").unlink()
     again = evaluated(training, make_frames, write_extxyz, resume=True)
     assert again.model.name == "model"

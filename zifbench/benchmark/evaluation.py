@@ -51,7 +51,6 @@ from zifbench.potentials.formats import model_name
 from zifbench.potentials.loading import load_eager_float64, load_potential
 from zifbench.profiles import Profile
 from zifbench.progress import Progress, no_progress
-from zifbench.training.origin import recipe_of
 
 RUN_FILE = "run.json"
 _LOCK_FILE = ".zifbench.lock"  # also what tells our directories from other people's
@@ -104,6 +103,7 @@ class Options:
         overwrite: Replace an earlier result.
         split: Split of the store in the data; None takes all its frames.
         subset: Subset of the split.
+        name: What to call the model; None for what its file is called.
     """
 
     tasks: tuple[str, ...] | None = None
@@ -121,6 +121,7 @@ class Options:
     overwrite: bool = False
     split: Path | None = None
     subset: str = "test"
+    name: str | None = None
 
 
 def evaluate(
@@ -155,7 +156,7 @@ def evaluate(
     _check_labels(frames, tasks)
     _check_group_key(frames, options.group_key)
     potential = load_potential(
-        model, device=options.device, trust=options.trust, name=_trained_name(model, out, options)
+        model, device=options.device, trust=options.trust, name=_name(model, out, options)
     )
     _set_threads(options.threads)
     for part in frames:
@@ -192,16 +193,13 @@ def _tasks(options: Options) -> tuple[str, ...]:
     return options.tasks
 
 
-def _trained_name(model: str, out: Path, options: Options) -> str | None:
-    """What to call a model that was trained here: its recipe; None for all others.
-
-    An evaluation that has begun under the name of the file goes on under it.
-    """
-    recipe, run_file = recipe_of(model), out / RUN_FILE
-    if recipe is not None and options.resume and run_file.is_file():
+def _name(model: str, out: Path, options: Options) -> str | None:
+    """An evaluation that has begun under the name of the file goes on under it."""
+    run_file = out / RUN_FILE
+    if options.name is not None and options.resume and run_file.is_file():
         begun = parse_record(Request, run_file).model
-        return None if begun == model_name(Path(model)) else recipe
-    return recipe
+        return None if begun == model_name(Path(model)) else options.name
+    return options.name
 
 
 def default_out(model: str) -> Path:

@@ -33,6 +33,7 @@ from zifbench.training.curve import CURVE_FILE, Row, draw_learning_curves, read_
 from zifbench.training.dummy import fit_dummy
 from zifbench.training.ending import Ending, read_ending
 from zifbench.training.expand import check_model, expand
+from zifbench.training.origin import recipe_of
 from zifbench.training.paths import (
     BEST_FILE,
     COMPILED_FILE,
@@ -358,6 +359,7 @@ def _evaluate(
         resume=(out / RUN_FILE).is_file(),
         split=split_file,
         subset=TEST_SUBSET,
+        name=recipe_of(str(model)),
     )
     return evaluate(str(model), [data], out, options, progress=progress)
 
