@@ -84,6 +84,11 @@ class AseBatch:
         """See `Batch.replicas`."""
         return (self._replica,)
 
+    @property
+    def remark(self) -> str:
+        """See `Batch.remark`."""
+        return ""
+
     def advance(self, moving: Sequence[int]) -> Mapping[int, Failure]:
         """See `Batch.advance`."""
         try:

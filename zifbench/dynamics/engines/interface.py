@@ -74,6 +74,10 @@ class Batch(Protocol):
     def replicas(self) -> Sequence[Moving]:
         """In the order of the cases it was begun with."""
 
+    @property
+    def remark(self) -> str:
+        """What a person should know of how they move, in a few words; mostly nothing."""
+
     def advance(self, moving: Sequence[int]) -> Mapping[int, Failure]:
         """One step of each of these replicas.
 
