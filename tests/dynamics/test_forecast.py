@@ -40,7 +40,7 @@ STAGES = (
 def test_calls_time_memory_and_disk_are_counted() -> None:
     what = protocol(*STAGES, replicas={"quick": 3, "standard": 3, "paper": 3})
     found = forecast(what, Profile.STANDARD, {"a": 100, "b": 400}, COST)
-    calls = MINIMISATION_CALLS + 50 + 2 * 100  # at 2 fs; a driven cell takes two calls a step
+    calls = MINIMISATION_CALLS + 50 + 100  # at 2 fs
     assert found.n_replicas == 6
     assert found.n_calls == 6 * calls
     assert found.hours == pytest.approx(3 * calls * (0.5 + 4 * 0.5) / 3600.0)

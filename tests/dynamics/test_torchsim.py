@@ -98,6 +98,14 @@ def test_both_engines_go_the_same_way(whole, by_ase) -> None:
         assert frames.velocities == pytest.approx(expected[name].velocities, abs=1e-6)
 
 
+def test_each_step_takes_one_call_where_the_volume_is_driven_too(tmp_path) -> None:
+    what = protocol(NVT, {**NVT, "name": "squeeze", "volume_change_percent": -3})
+    for engine in ("ase", "torchsim"):
+        model = Small(9, AssertionError())
+        go(what, tmp_path / engine, model, n=1, engine=engine)
+        assert model.left == -41  # and one before the first
+
+
 def test_without_a_thermostat_the_trajectory_is_the_same(tmp_path) -> None:
     what = protocol(  # the thermostat comes after: velocities are drawn for its temperature
         {"name": "on", "ensemble": "nve", "length_ps": dict.fromkeys(SAME, 0.2), "sample_fs": 20},

@@ -166,8 +166,7 @@ def forecast(
 def _calls(segment: Segment) -> int:
     if segment.ensemble is Ensemble.MINIMISE:
         return MINIMISATION_CALLS
-    driven = segment.edges is not None  # the cell moves, then the atoms: two calls
-    return segment.n_steps * (2 if driven else 1)
+    return segment.n_steps
 
 
 def choose(forecasts: Sequence[Forecast], budget_h: float) -> dict[str, Profile]:

@@ -168,11 +168,11 @@ class TorchBatch:
         replicas = [self.replicas[number] for number in members]
         segments = [replica.segment for replica in replicas]
         tensors = self._select(members)
-        driven = any(segment.edges is not None for segment in segments)
-        if driven:
-            tensors |= self._stretched(tensors, replicas)
-        if driven or not self._evaluated.issuperset(members):
+        if not self._evaluated.issuperset(members):
             tensors |= self._evaluate(members, tensors)
+        if any(segment.edges is not None for segment in segments):
+            # The first half of the kick is still by the forces of where the last step ended.
+            tensors |= self._stretched(tensors, replicas)
         kT = [
             units.kB * segment.target_K(replica.step + 1) if segment.temperature_K else 0.0
             for replica, segment in zip(replicas, segments, strict=True)
