@@ -26,6 +26,7 @@ class AseEngine:
     """
 
     name = "ase"
+    at_once: int | None = None
 
     def __init__(self, calculator: Calculator) -> None:
         self._calculator = calculator

@@ -99,6 +99,7 @@ class Engine(Protocol):
     """A way to move replicas; its name is part of what identifies a run."""
 
     name: str
+    at_once: int | None  # most atoms in one call of the model; None: those of one replica
 
     def check(self, protocol: protocols.Protocol) -> None:
         """Refuse a protocol that this engine or its model cannot run.

@@ -39,6 +39,7 @@ class TorchSimEngine:
     ) -> None:
         self._potential, self._stress = potential, stress
         self._batch_atoms = batch_atoms or default_batch_atoms(potential.device)
+        self.at_once = self._batch_atoms if potential.batched else None
 
     def check(self, protocol: protocols.Protocol) -> None:
         """See `Engine.check`."""
