@@ -75,6 +75,29 @@ class OutOfMemoryError(ZifbenchError, MemoryError):
     exit_code = 4
 
 
+# What torch, Python and the processes that read frames for it say when memory does not suffice.
+_MEMORY_WORDS = (
+    "can't allocate memory",
+    "out of memory",
+    "cannot allocate memory",
+    "bad_alloc",
+    "status_alloc_failed",
+    "is killed by signal: killed",
+)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice, on the device, here, or in a process that worked for us.
+
+    Told by the words, too: on the CPU and out of TorchScript torch raises a plain RuntimeError, and
+    hydra wraps what happened while it built a model in an exception of its own.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == OutOfMemoryError.__name__:
+        return True  # by its name, torch's own: torch is not imported here
+    text = str(error).lower()
+    return any(words in text for words in _MEMORY_WORDS)
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """The error for a name that is not in a table, with the nearest names."""
     names = sorted(known)

@@ -259,9 +259,9 @@ def forecast(
 ) -> None:
     """Say what protocols will cost here with a model: hours, memory, disk, from a few steps.
 
-    Replicas are counted one after the other, which is more time and less memory than batches on a
-    GPU take. Larger cells are scaled with their atoms; frames on disk are counted before
-    compression.
+    Hours are those of one replica after the other, which is more than batches on a GPU take; memory
+    is that of a batch there, where TorchSim is installed. Larger cells are scaled with their atoms;
+    frames on disk are counted before compression.
     """
     from zifbench import console
     from zifbench.dynamics.forecast import choose, parse_hours

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -16,14 +18,19 @@ from zifbench.benchmark.evaluation import Options, evaluate
 from zifbench.benchmark.md import starts as starts_module
 from zifbench.benchmark.md.distances import paired_distance, paired_error, unpaired_distance
 from zifbench.benchmark.md.nve import drift
-from zifbench.benchmark.md.starts import stand_in_crystal, task_starts
-from zifbench.benchmark.md.structure import Reference, compare
+from zifbench.benchmark.md.simulation import Replica, Score, Simulation
+from zifbench.benchmark.md.starts import Starts, stand_in_crystal, task_starts
+from zifbench.benchmark.md.structure import Reference, compare, score_structure
 from zifbench.benchmark.result import Measurement, Result
+from zifbench.benchmark.run import Run
 from zifbench.dataset.store import open_store, write_store
 from zifbench.dynamics import parity
+from zifbench.dynamics.protocol import load_protocol
+from zifbench.dynamics.run import Outcome, cases
 from zifbench.errors import DownloadError, ModelError, NotDefinedError
 from zifbench.frames import Frames
 from zifbench.potentials.card import Check
+from zifbench.profiles import Profile
 from zifbench.reports.sources import StoredTrajectory
 
 _SPRINGS = '''
@@ -372,6 +379,43 @@ def test_a_perfect_model_is_within_the_noise_floor_and_a_wrong_one_is_not(scale,
     assert (abs(pores.value) <= pores.noise_floor) == (scale == 1.0)
     assert abs(numbers["coordination_error", ""].value) < 0.01
     assert numbers["temperature", ""].value == pytest.approx(300.0, rel=0.02)
+
+
+@pytest.mark.parametrize("thermal_reference", [True, False])
+def test_runs_that_came_to_their_end_are_scored_beside_their_reference(
+    thermal_reference, tmp_path
+) -> None:
+    """How runs scatter is said where the reference is one of many moments; pictures, ever."""
+    protocol = load_protocol("nvt-glass")
+    starts = Starts({f"s{k}": stand_in_crystal() for k in range(4)})
+    planned = cases(protocol, Profile.QUICK, list(starts.atoms), seed=0, replicas=None)
+    frames = {f"{case.name}.measure": thermal(2, k) for k, case in enumerate(planned)}
+    write_store(tmp_path / "a.zarr", frames)
+    card = SimpleNamespace(name="springs")
+    run = cast("Run", SimpleNamespace(seed=0, potential=SimpleNamespace(card=card)))
+    singles = tuple(MemorySource((thermal(1, 100 + k),)) for k in range(4))
+    reference = Reference(
+        singles, "four frames", "ab initio glass", paired=False, thermal=thermal_reference
+    )
+    for ended in ("completed", "runaway"):
+        replicas = tuple(
+            Replica(case, Outcome(case.name, ended, "", 100.0, 100.0, 1.0)) for case in planned
+        )
+        score = Score()
+        with open_store(tmp_path / "a.zarr") as store:
+            simulation = Simulation(protocol, replicas, starts, store)
+            candidate = score_structure(score, simulation, run, reference)
+        if ended == "runaway":
+            assert candidate is None
+            assert (score.measurements, score.pictures) == ([], {})
+            assert score.gaps == ["structure: no run came to its end"]
+            continue
+        assert candidate is not None
+        quantities = {m.quantity for m in score.measurements}
+        assert {"coordination", "rdf_w1"} <= quantities
+        assert ("pore_volume_scatter" in quantities) == thermal_reference
+        assert "Bond angles, reference: four frames" in score.pictures
+        assert {m.subset["system"] for m in score.measurements} == {"ab initio glass"}
 
 
 # -- drift ----------------------------------------------------------------------------------------

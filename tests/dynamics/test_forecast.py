@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from ase.build import bulk
@@ -40,7 +43,7 @@ STAGES = (
 def test_calls_time_memory_and_disk_are_counted() -> None:
     what = protocol(*STAGES, replicas={"quick": 3, "standard": 3, "paper": 3})
     found = forecast(what, Profile.STANDARD, {"a": 100, "b": 400}, COST)
-    calls = MINIMISATION_CALLS + 50 + 2 * 100  # at 2 fs; a driven cell takes two calls a step
+    calls = MINIMISATION_CALLS + 50 + 100  # at 2 fs
     assert found.n_replicas == 6
     assert found.n_calls == 6 * calls
     assert found.hours == pytest.approx(3 * calls * (0.5 + 4 * 0.5) / 3600.0)
@@ -48,6 +51,38 @@ def test_calls_time_memory_and_disk_are_counted() -> None:
     assert found.memory_GiB == pytest.approx(0.5 + 4 * 0.2)
     frames = 3 * (1 + 10)
     assert found.disk_GiB * 2**30 == pytest.approx(frames * (24 * 500 + 2 * 168))
+
+
+@pytest.mark.parametrize(
+    ("at_once", "device_GiB", "memory_GiB"),
+    [
+        (None, 16.0, 0.5 + 4 * 0.2),  # one replica after the other
+        (700, 16.0, 0.5 + 7 * 0.2),  # three times 100, and 400
+        (1000, 16.0, 0.5 + 8 * 0.2),  # twice 400
+        (10**6, 16.0, 0.5 + 15 * 0.2),  # all six
+        (10**6, 2.0, 2.0),  # batches are halved until they fit
+        (10**6, 1.0, 0.5 + 4 * 0.2),  # one replica is too much
+    ],
+)
+def test_memory_is_that_of_the_largest_batch(at_once, device_GiB, memory_GiB) -> None:
+    what = protocol(*STAGES, replicas={"quick": 3, "standard": 3, "paper": 3})
+    cost = dataclasses.replace(COST, device_GiB=device_GiB)
+    starts = {"a": 100, "b": 400}
+    found = forecast(what, Profile.STANDARD, starts, cost, at_once=at_once)
+    assert found.memory_GiB == pytest.approx(memory_GiB)
+    assert found.hours == forecast(what, Profile.STANDARD, starts, COST).hours
+
+
+def test_a_probe_on_a_device_tells_what_was_there_from_what_it_takes(monkeypatch) -> None:
+    cuda = SimpleNamespace(
+        reset_peak_memory_stats=lambda device: None,
+        memory_allocated=lambda device: 2**29,
+        max_memory_allocated=lambda device: 2**31,
+        get_device_properties=lambda device: SimpleNamespace(total_memory=2**34),
+    )
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    cost = probe(EMT(), bulk("Cu", cubic=True).repeat(2), device="cuda:0")
+    assert (cost.base_GiB, cost.memory_GiB, cost.device_GiB) == (0.5, 1.5, 16.0)
 
 
 def test_a_probe_times_steps_after_the_warm_up() -> None:

@@ -19,8 +19,8 @@ from zifbench.dynamics import replica as replica_module
 from zifbench.dynamics import run as run_module
 from zifbench.dynamics import speedometer
 from zifbench.dynamics.integrators import Damping
-from zifbench.dynamics.plan import plan
-from zifbench.dynamics.protocol import Protocol, parse_protocol
+from zifbench.dynamics.plan import Segment, plan
+from zifbench.dynamics.protocol import Ensemble, Protocol, parse_protocol
 from zifbench.dynamics.replica import Replica
 from zifbench.dynamics.rules import RULES, SUSPICION
 from zifbench.dynamics.run import Outcome, cases, run_protocol
@@ -96,6 +96,38 @@ def test_each_stage_writes_its_trajectory(whole) -> None:
     edges = np.cbrt(found["copper.squeeze"].volume / start)
     assert np.diff(edges, 2) == pytest.approx(0.0, abs=1e-12)  # linear in time
     assert np.ptp(found["copper.free"].volume) > 1.0
+
+
+def driven(time_step_fs: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Positions and cell at the end of a ramp by 100 fs, and calls of the model a step."""
+
+    class Counted(Metal):
+        calls = 0
+
+        def calculate(self, *args, **kwargs):
+            self.calls += 1
+            super().calculate(*args, **kwargs)
+
+    atoms = copper(1)
+    atoms.calc = Counted()
+    n = round(100.0 / time_step_fs)
+    ramp = Segment("ramp", Ensemble.NVT, n, time_step_fs, (300.0, 300.0), (1.0, 0.98), 0.0, None)
+    replica = Replica(atoms, (ramp,), Damping(100.0, 1000.0), (0, 0))
+    for _ in range(n):
+        replica.advance()
+    return atoms.get_positions(), atoms.cell.array.copy(), (atoms.calc.calls - 1) / n
+
+
+def test_a_driven_volume_takes_one_call_a_step_and_goes_the_way_of_short_steps() -> None:
+    exact, cell, _ = driven(0.25)
+    assert cell == pytest.approx(0.98 * copper(1).cell.array)
+    off = []
+    for time_step_fs in (4.0, 2.0):
+        positions, _, calls = driven(time_step_fs)
+        assert calls == 1.0
+        off.append(np.sqrt(np.mean((positions - exact) ** 2)))
+    assert off[0] < 1e-3
+    assert off[1] < 0.4 * off[0]  # second order in the step
 
 
 def test_energy_is_kept_without_a_thermostat(whole) -> None:

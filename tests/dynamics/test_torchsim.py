@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +70,13 @@ def whole(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def four(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("four") / "run"
+    go(ALL, out, n=4)
+    return out
+
+
+@pytest.fixture(scope="module")
 def by_ase(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("ase") / "run"
     go(ALL, out, engine="ase")
@@ -88,6 +98,14 @@ def test_both_engines_go_the_same_way(whole, by_ase) -> None:
         assert frames.velocities == pytest.approx(expected[name].velocities, abs=1e-6)
 
 
+def test_each_step_takes_one_call_where_the_volume_is_driven_too(tmp_path) -> None:
+    what = protocol(NVT, {**NVT, "name": "squeeze", "volume_change_percent": -3})
+    for engine in ("ase", "torchsim"):
+        model = Small(9, AssertionError())
+        go(what, tmp_path / engine, model, n=1, engine=engine)
+        assert model.left == -41  # and one before the first
+
+
 def test_without_a_thermostat_the_trajectory_is_the_same(tmp_path) -> None:
     what = protocol(  # the thermostat comes after: velocities are drawn for its temperature
         {"name": "on", "ensemble": "nve", "length_ps": dict.fromkeys(SAME, 0.2), "sample_fs": 20},
@@ -101,11 +119,10 @@ def test_without_a_thermostat_the_trajectory_is_the_same(tmp_path) -> None:
     assert found.energy == pytest.approx(expected.energy, abs=1e-9)
 
 
-def test_a_replica_does_not_feel_its_batch(tmp_path, whole) -> None:
+def test_a_replica_does_not_feel_its_batch(tmp_path, whole, four) -> None:
     """Alone, in pairs and among four: the same bits, as this model's rounding is that exact."""
-    go(ALL, tmp_path / "four", n=4)
     go(ALL, tmp_path / "alone", n=2, batch_atoms=1)
-    together = frames_of(tmp_path / "four")
+    together = frames_of(four)
     for out in (whole, tmp_path / "alone"):
         for name, frames in frames_of(out).items():
             assert frames.digest() == together[name].digest(), name
@@ -209,20 +226,136 @@ def test_a_device_that_fails_is_no_result(tmp_path, error) -> None:
     assert [o.ended for o in go(what, tmp_path / "run")] == ["completed"] * 2
 
 
-def test_too_many_atoms_for_the_memory_are_halved(tmp_path) -> None:
-    class Small(LennardJones):
-        """A device for 80 atoms."""
+class Small(LennardJones):
+    """A device whose memory is enough for so many systems, from one of its calls on."""
 
+    def __init__(self, room: int, error: Exception, since: int = 0) -> None:
+        self.room, self.error, self.left = room, error, since
+        self.largest = 0
+
+    def evaluate(self, systems):
+        self.left -= 1
+        if self.left < 0:
+            if len(systems.counts) > self.room:
+                raise self.error
+            self.largest = max(self.largest, len(systems.counts))
+        return super().evaluate(systems)
+
+
+class Bar:
+    """Keeps what is shown."""
+
+    def __init__(self) -> None:
+        self.total = self.n_steps = 0
+        self.said: list[str] = []
+
+    @contextlib.contextmanager
+    def __call__(self, title: str, total: int, done: int = 0):
+        self.total = total
+        yield self.advance
+
+    def advance(self, n: int, status: str = "") -> None:
+        self.n_steps += n
+        self.said.append(status)
+
+
+def check_same(out: Path, expected: Path) -> None:
+    found = frames_of(out)
+    for name, frames in frames_of(expected).items():
+        assert np.array_equal(frames.step, found[name].step), name
+        assert frames.digest() == found[name].digest(), name
+
+
+@pytest.mark.parametrize(
+    ("error", "since"),
+    [
+        (OutOfMemoryError("m.pth needs more memory"), 0),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), 60),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 100),
+    ],
+)
+def test_a_batch_that_outgrows_the_memory_is_halved(tmp_path, four, error, since) -> None:
+    """At the first call, in a ramp of the volume, and later."""
+    bar, model = Bar(), Small(1, error, since)
+    outcomes = go(ALL, tmp_path / "run", model, n=4, progress=bar)
+    assert [o.ended for o in outcomes] == ["completed"] * 4
+    assert model.left < 0
+    assert model.largest == 1
+    check_same(tmp_path / "run", four)
+    assert bar.n_steps == bar.total == 4 * 100
+    if since == 0:
+        assert re.search(r"^minimising, step 1, .* eV/Å, memory for 32 atoms at once$", bar.said[0])
+    remarks = json.loads((tmp_path / "run" / "run.json").read_text())["remarks"]
+    assert remarks == {"argon0": "memory for 32 atoms at once"}
+
+
+def test_memory_that_lacks_outside_the_model_halves_what_moves(tmp_path, four, monkeypatch) -> None:
+    """Where numbers are taken over, those of the atoms first: downhill, and later on the way."""
+    whole_copy, lacked, calls = torch.Tensor.index_copy, [], itertools.count()
+
+    def copy(self, dim, index, source):
+        room = 2 if next(calls) < 500 else 1
+        if room < len(index) <= 4:
+            lacked.append(len(index))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole_copy(self, dim, index, source)
+
+    bar = Bar()
+    monkeypatch.setattr(torch.Tensor, "index_copy", copy)
+    go(ALL, tmp_path / "run", n=4, progress=bar)
+    assert lacked == [4, 2]  # what was learned is kept
+    check_same(tmp_path / "run", four)
+    assert bar.n_steps == bar.total
+
+
+def test_a_batch_is_halved_once_and_goes_on_so(tmp_path, four) -> None:
+    """Killed after the halving: what goes on knows of it."""
+
+    class Mortal(Small):
         def evaluate(self, systems):
-            if len(systems.positions) > 80:
-                raise OutOfMemoryError("too many")
+            if self.left < -40:
+                raise StoppedError
             return super().evaluate(systems)
 
-    what = protocol({**NVT, "sample_fs": 10})
-    go(what, tmp_path / "whole", n=4)
-    go(what, tmp_path / "run", Small(), n=4, batch_atoms=1000)
-    for name, frames in frames_of(tmp_path / "whole").items():
-        assert frames.digest() == frames_of(tmp_path / "run")[name].digest()
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(StoppedError):
+        go(ALL, tmp_path / "run", Mortal(2, error, since=60), n=4, checkpoint_s=0.0)
+    model = Small(2, AssertionError("not halved"))
+    go(ALL, tmp_path / "run", model, n=4)
+    assert model.largest == 2
+    check_same(tmp_path / "run", four)
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("model", r"32 atoms need more memory than cpu has .CUDA out of memory.; use a larger"),
+        ("outside", r"cpu fails: CUDA out of memory; the same command goes on from the last"),
+    ],
+)
+def test_one_replica_that_does_not_fit_ends_the_run_which_goes_on_elsewhere(
+    tmp_path, whole, monkeypatch, where, says
+) -> None:
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    model = Small(0, error, since=60) if where == "model" else Small(9, error)
+    if where == "outside":
+        from zifbench.dynamics.engines.torch_batch import TorchBatch
+
+        calls, put_back = iter(range(10_000)), TorchBatch._put_back
+
+        def full(self, members, tensors):
+            if next(calls) >= 60:
+                raise error
+            put_back(self, members, tensors)
+
+        monkeypatch.setattr(TorchBatch, "_put_back", full)
+    with pytest.raises(OutOfMemoryError, match=says) as raised:
+        go(ALL, tmp_path / "run", model, checkpoint_s=0.0)
+    assert raised.value.exit_code == 4
+    assert list((tmp_path / "run" / "checkpoints").iterdir())
+    monkeypatch.undo()
+    go(ALL, tmp_path / "run")
+    check_same(tmp_path / "run", whole)
 
 
 def test_pairs_are_those_of_a_list_made_anew() -> None:

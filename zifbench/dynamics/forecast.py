@@ -1,7 +1,8 @@
 """What a protocol will cost with a model on this machine, from a few steps of it.
 
-Time and memory are measured on the starting cell and scaled with the number of atoms; frames on
-disk are counted before compression. The length of a minimisation is guessed: no probe knows it.
+Time and memory are measured on the starting cell and scaled with the number of atoms; memory is
+that of the largest batch, where an engine moves replicas in batches. Frames on disk are counted
+before compression. The length of a minimisation is guessed: no probe knows it.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import psutil
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
+from zifbench.dynamics.engines.packing import packed
 from zifbench.dynamics.integrators import Damping
 from zifbench.dynamics.plan import Segment
 from zifbench.dynamics.protocol import Ensemble, Protocol
@@ -42,7 +44,8 @@ class StepCost:
         seconds: Median of a step.
         slowest_seconds: The slowest step but one in twenty.
         memory_GiB: What the probe added to the process, or took on the device.
-        base_GiB: What the process held before.
+        base_GiB: What was held before, there.
+        device_GiB: What the device has; infinite for the process.
     """
 
     n_atoms: int
@@ -50,6 +53,7 @@ class StepCost:
     slowest_seconds: float
     memory_GiB: float
     base_GiB: float
+    device_GiB: float = float("inf")
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ class Forecast:
         n_calls: Calls of the model, of all replicas together.
         hours: Of computing, one replica after the other.
         hours_at_most: Should every step be as slow as the slowest.
-        memory_GiB: Of the process, or of the device.
+        memory_GiB: Of the process, or of the device, for the largest batch; where that is more
+            than the device has, batches are halved, and it is no more unless one replica needs it.
         disk_GiB: Of the frames, before compression.
     """
 
@@ -92,8 +97,12 @@ def probe(calculator: Calculator, start: Atoms, *, device: str = "cpu") -> StepC
     n = WARM_UP_STEPS + PROBE_STEPS
     segment = Segment("probe", Ensemble.NVT, n, 0.5, (300.0, 300.0), None, 0.0, None)
     replica = Replica(atoms, (segment,), Damping(100.0, 1000.0), (0, 0))
-    if device.startswith("cuda") and "torch" in sys.modules:
-        sys.modules["torch"].cuda.reset_peak_memory_stats(device)
+    torch = sys.modules.get("torch")
+    cuda = None if torch is None or not device.startswith("cuda") else torch.cuda
+    held = 0
+    if cuda is not None:
+        cuda.reset_peak_memory_stats(device)
+        held = cuda.memory_allocated(device)
     before = psutil.Process().memory_info().rss
     seconds, most = [], before
     for _ in range(n):
@@ -102,21 +111,21 @@ def probe(calculator: Calculator, start: Atoms, *, device: str = "cpu") -> StepC
         seconds.append(time.perf_counter() - begun)
         most = max(most, psutil.Process().memory_info().rss)
     timed = np.array(seconds[WARM_UP_STEPS:])
-    on_device = _device_memory(device)
-    return StepCost(
+    cost = StepCost(
         n_atoms=len(atoms),
         seconds=float(np.median(timed)),
         slowest_seconds=float(np.quantile(timed, 0.95)),
-        memory_GiB=(most - before) / GIB if on_device is None else on_device,
-        base_GiB=before / GIB if on_device is None else 0.0,
+        memory_GiB=(most - before) / GIB,
+        base_GiB=before / GIB,
     )
-
-
-def _device_memory(device: str) -> float | None:
-    torch = sys.modules.get("torch")
-    if torch is None or not device.startswith("cuda"):
-        return None
-    return float(torch.cuda.max_memory_allocated(device)) / GIB
+    if cuda is None:
+        return cost
+    return replace(
+        cost,
+        memory_GiB=(cuda.max_memory_allocated(device) - held) / GIB,
+        base_GiB=held / GIB,
+        device_GiB=cuda.get_device_properties(device).total_memory / GIB,
+    )
 
 
 def forecast(
@@ -126,6 +135,7 @@ def forecast(
     cost: StepCost,
     *,
     replicas: int | None = None,
+    at_once: int | None = None,
 ) -> Forecast:
     """What a protocol will cost.
 
@@ -135,6 +145,7 @@ def forecast(
         starts: Atoms of each structure, supercell included.
         cost: From a probe.
         replicas: Runs of each case; by default what the protocol says.
+        at_once: See `Engine.at_once`.
 
     Raises:
         DataError: a protocol that cannot be run; see `plan.plan`.
@@ -149,6 +160,9 @@ def forecast(
         atom_calls += of_case * n_atoms
         size += samples * (_ARRAYS_PER_FRAME * n_atoms + _NUMBERS_PER_FRAME)
     largest = max(starts.values())
+    batches = packed(all_cases, lambda case: starts[case.start], at_once or 0)
+    batch = max(sum(starts[case.start] for case in members) for members in batches)
+    alone, together = (cost.base_GiB + cost.memory_GiB * n / cost.n_atoms for n in (largest, batch))
     hours = atom_calls * cost.seconds / cost.n_atoms / _S_PER_HOUR
     return Forecast(
         protocol=protocol.name,
@@ -158,7 +172,7 @@ def forecast(
         n_calls=calls,
         hours=hours,
         hours_at_most=hours * cost.slowest_seconds / cost.seconds,
-        memory_GiB=cost.base_GiB + cost.memory_GiB * largest / cost.n_atoms,
+        memory_GiB=max(alone, min(together, cost.device_GiB)),
         disk_GiB=size / GIB,
     )
 
@@ -166,8 +180,7 @@ def forecast(
 def _calls(segment: Segment) -> int:
     if segment.ensemble is Ensemble.MINIMISE:
         return MINIMISATION_CALLS
-    driven = segment.edges is not None  # the cell moves, then the atoms: two calls
-    return segment.n_steps * (2 if driven else 1)
+    return segment.n_steps
 
 
 def choose(forecasts: Sequence[Forecast], budget_h: float) -> dict[str, Profile]:

@@ -49,12 +49,31 @@ class Kind:
     state: tuple[str, ...]
 
 
+class _DrivenChainNVT(NoseHooverChainNVT):  # type: ignore[misc]
+    """A thermostat in a cell that can be driven.
+
+    The cell moves with the atoms, after the first half of the kick, whose forces are still those of
+    where the last step ended: one call of the model a step. Velocities stay, as they do in a
+    deforming box.
+    """
+
+    drive: tuple[FloatArray, float] | None = None  # the cell, and what positions are scaled by
+
+    def _integrate_q(self, delta: float) -> None:
+        if self.drive is not None:
+            cell, factor = self.drive
+            self._q *= factor
+            self.atoms.set_cell(cell, scale_atoms=False)
+            self.drive = None
+        super()._integrate_q(delta)
+
+
 def _nve(atoms: Atoms, segment: Segment, damping: Damping) -> Any:
     return VelocityVerlet(atoms, timestep=segment.time_step_fs * units.fs)
 
 
 def _nvt(atoms: Atoms, segment: Segment, damping: Damping) -> Any:
-    integrator = NoseHooverChainNVT(
+    integrator = _DrivenChainNVT(
         atoms,
         timestep=segment.time_step_fs * units.fs,
         temperature_K=segment.target_K(0),
@@ -107,10 +126,8 @@ def set_target(integrator: Any, temperature_K: float) -> None:
 
 
 def stretch(integrator: Any, cell: FloatArray, factor: float) -> None:
-    """Set the cell and move atoms with it; velocities stay, as they do in a deforming box."""
-    integrator._q *= factor
-    integrator.atoms.set_cell(cell, scale_atoms=False)
-    integrator.atoms.set_positions(integrator._q)
+    """Let the next step set the cell and move atoms with it; see `_DrivenChainNVT`."""
+    integrator.drive = cell, factor
 
 
 def saved(integrator: Any, ensemble: Ensemble) -> dict[str, FloatArray]:

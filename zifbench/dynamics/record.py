@@ -105,6 +105,7 @@ class Record:
     ) -> None:
         self._path, self._identity, self._parity = out / RUN_FILE, identity, parity
         self.outcomes: dict[str, Outcome] = {}
+        self._remarks: dict[str, str] = {}  # by the first replica of a batch
         if self._path.exists():
             self._read()
         elif out.exists() and any(not _is_ours(path) for path in out.iterdir()):
@@ -131,6 +132,7 @@ class Record:
                     f"{_shown(before.get(key), value)}; give the same, or another --out"
                 )
         self.outcomes = {outcome.replica: outcome for outcome in outcomes}
+        self._remarks = old.get("remarks", {})
         rows = old.get("parity")
         if self._parity is None and rows is not None:
             self._parity = [Check(**row) for row in rows]
@@ -151,6 +153,12 @@ class Record:
         self.outcomes[outcome.replica] = outcome
         self._write()
 
+    def remark(self, batch: str, words: str) -> None:
+        """Note what a person should know of how a batch moved, by its first replica."""
+        if words and self._remarks.get(batch) != words:
+            self._remarks[batch] = words
+            self._write()
+
     def _write(self) -> None:
         content = {
             "schema": RUN_SCHEMA,
@@ -158,6 +166,7 @@ class Record:
             "ase": ase.__version__,
             "run": self._identity,
             "parity": self._parity_rows(),
+            "remarks": self._remarks,
             "outcomes": [dataclasses.asdict(outcome) for outcome in self.outcomes.values()],
         }
         write_text_atomically(self._path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -211,6 +211,8 @@ class _BatchRun:
             before = sum(replica.total_step for replica in replicas)
             time_before = sum(replica.time_fs for replica in replicas)
             failures = self._batch.advance(self._moving)
+            speed.remark = self._batch.remark
+            self._record.remark(self._keepers[0].case.name, self._batch.remark)
             for number in self._moving:
                 self._keepers[number].after_step(failures.get(number))
             now = time.monotonic()

@@ -143,15 +143,18 @@ def forecast_protocols(
     """
     chosen = [load_protocol(name) for name in protocols or protocol_names()]
     potential = load_potential(model, device=device, trust=trust)
-    cells: dict[tuple[str, ...], tuple[Mapping[str, Atoms], StepCost]] = {}
+    cells: dict[tuple[str, ...], tuple[Mapping[str, Atoms], StepCost, int | None]] = {}
     found = []
     with progress("forecast", len(chosen)) as advance:
         for what in chosen:
             names = tuple(starts or (what.start,))
             if names not in cells:
                 cell = read_starts(names, _CELL)
-                cells[names] = cell, _probe(_calculator(potential, cell), cell, potential)
-            found += _forecasts(what, *cells[names])
+                calculator = _calculator(potential, cell)
+                cost = _probe(calculator, cell, potential)
+                cells[names] = cell, cost, make_engine("auto", calculator).at_once
+            structures, cost, at_once = cells[names]
+            found += _forecasts(what, structures, cost, at_once=at_once)
             advance(1)
     return found
 
@@ -163,11 +166,19 @@ def _probe(
 
 
 def _forecasts(
-    what: Protocol, cell: Mapping[str, Atoms], cost: StepCost, replicas: int | None = None
+    what: Protocol,
+    cell: Mapping[str, Atoms],
+    cost: StepCost,
+    *,
+    replicas: int | None = None,
+    at_once: int | None = None,
 ) -> list[Forecast]:
     n_cells = what.supercell[0] * what.supercell[1] * what.supercell[2]
     n_atoms = {name: n_cells * len(atoms) for name, atoms in cell.items()}
-    return [forecast(what, profile, n_atoms, cost, replicas=replicas) for profile in Profile]
+    return [
+        forecast(what, profile, n_atoms, cost, replicas=replicas, at_once=at_once)
+        for profile in Profile
+    ]
 
 
 def _fitting(
@@ -177,7 +188,7 @@ def _fitting(
     cost: StepCost,
     replicas: int | None,
 ) -> Profile:
-    rows = _forecasts(what, cell, cost, replicas)
+    rows = _forecasts(what, cell, cost, replicas=replicas)
     chosen = choose(rows, budget_h)
     if not chosen:
         raise DataError(

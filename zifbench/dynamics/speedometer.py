@@ -27,6 +27,7 @@ class Speedometer:
 
     def __init__(self, advance: Advance) -> None:
         self._advance = advance
+        self.remark = ""  # shown beside the speed
         self._before = time.monotonic()
         self._moving_s = 0.0
         self._looked = float("-inf")
@@ -50,7 +51,8 @@ class Speedometer:
         if not replicas or now - self._looked < _LOOK_S:
             return
         self._looked = now
-        self._advance(self._waiting, self._text(replicas))
+        remark = f", {self.remark}" if self.remark else ""
+        self._advance(self._waiting, self._text(replicas) + remark)
         self._waiting = 0
 
     def finish(self) -> None:

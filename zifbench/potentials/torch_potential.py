@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zifbench.errors import MissingDependencyError, ModelError, OutOfMemoryError
+from zifbench.errors import MissingDependencyError, ModelError, OutOfMemoryError, lacks_memory
 from zifbench.frames import Frames
 from zifbench.potentials.card import ModelCard
 from zifbench.potentials.core import Prediction
@@ -210,7 +210,7 @@ class TorchPotential:
         try:
             return self._module(dict(batch))
         except (RuntimeError, torch.jit.Error) as error:  # the latter: `raise` inside TorchScript
-            if _is_out_of_memory(error):
+            if lacks_memory(error):
                 raise OutOfMemoryError(
                     f"{self.card.file} needs more memory than {self.device} has for "
                     f"{len(batch['pos'])} atoms and {batch['edge_index'].shape[1]} pairs; use a "
@@ -337,15 +337,6 @@ def _cutoff_table(species: tuple[str, ...], cutoffs: Mapping[tuple[str, str], fl
     if cutoffs is None:
         return None
     return np.array([[cutoffs[centre, other] for other in species] for centre in species])
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    import torch
-
-    # On the CPU, and out of TorchScript, it is a plain RuntimeError; only its text tells.
-    text = str(error).lower()
-    told = "out of memory" in text or "can't allocate memory" in text
-    return told or isinstance(error, torch.OutOfMemoryError)
 
 
 def _last_line(error: Exception) -> str:

@@ -27,25 +27,6 @@ class Ending:
     epochs: int
 
 
-# What torch, Python and the loader's processes say when memory does not suffice.
-_MEMORY_WORDS = (
-    "can't allocate memory",
-    "out of memory",
-    "cannot allocate memory",
-    "bad_alloc",
-    "is killed by signal: killed",
-)
-
-
-def lacks_memory(error: BaseException) -> bool:
-    """Whether memory did not suffice, in this process or in one that read frames for it.
-
-    Told by the words: hydra wraps what happened while it built a model in an exception of its own.
-    """
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(words in text for words in _MEMORY_WORDS)
-
-
 def write_ending(directory: Path, ending: Ending) -> None:
     """Keep it."""
     write_text_atomically(directory / ENDING_FILE, json.dumps(asdict(ending)) + "\n")

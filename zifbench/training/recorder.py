@@ -15,8 +15,9 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Checkpoint
 
+from zifbench.errors import lacks_memory
 from zifbench.training.curve import CURVE_FILE, Row, write_curve
-from zifbench.training.ending import Ending, lacks_memory, write_ending
+from zifbench.training.ending import Ending, write_ending
 from zifbench.training.paths import BEST_FILE, LAST_FILE
 from zifbench.training.process import PARENT_VARIABLE
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from zifbench.training.ending import Ending, lacks_memory, read_ending, write_ending
+from zifbench.errors import lacks_memory
+from zifbench.training.ending import Ending, read_ending, write_ending
 from zifbench.training.paths import CONFIG_FILE, LAST_FILE
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from zifbench.analysis.meters import MemorySource
-from zifbench.benchmark.md.figures import draw_structure
 from zifbench.benchmark.md.simulation import MdTask, Score, Simulation
-from zifbench.benchmark.md.structure import Reference, broken_anywhere, compare
+from zifbench.benchmark.md.structure import Reference, score_structure
 from zifbench.benchmark.run import Run
 from zifbench.frames import Frames
 
-_STAGE = "measure"
 _PUBLISHED = "crystal.lmp, one ab initio frame"
 _STAND_IN = "one bundled harmonic frame, in the cell of the ab initio MD"
 
@@ -17,16 +15,11 @@ _STAND_IN = "one bundled harmonic frame, in the cell of the ab initio MD"
 def score_crystal(simulation: Simulation, run: Run) -> Score:
     """Numbers of the completed runs beside one structure of the crystal and the paper."""
     score = Score([simulation.completion("crystal")])
-    completed = simulation.completed
-    kelvin = simulation.temperature_K(_STAGE)
-    if not completed or kelvin is None:
-        score.gaps.append("structure: no run came to its end")
-        return score
     is_published = simulation.starts.published
     reference = Reference(
         sources=tuple(
             MemorySource((Frames.from_ase(simulation.starts.atoms[r.case.start]),))
-            for r in completed
+            for r in simulation.completed
         ),
         about=_PUBLISHED if is_published else _STAND_IN,
         state="crystal",
@@ -34,13 +27,7 @@ def score_crystal(simulation: Simulation, run: Run) -> Score:
         thermal=False,  # one frame of one moment
         model="AIMD" if is_published else "bundled DFT frame",
     )
-    sources = [simulation.source(replica, _STAGE) for replica in completed]
-    found = compare(sources, reference, temperature_K=kelvin, seed=run.seed, system="crystal")
-    score.measurements += found.measurements
-    score.gaps += [*found.gaps, *broken_anywhere(found.candidate)]
-    score.pictures = draw_structure(
-        run.potential.card.name, found.candidate, reference.about, found.reference
-    )
+    score_structure(score, simulation, run, reference)
     return score
 
 

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from zifbench.analysis.meters import MemorySource
-from zifbench.benchmark.md.figures import draw_structure
-from zifbench.benchmark.md.numbers import scatter_between
 from zifbench.benchmark.md.simulation import MdTask, Score, Simulation
-from zifbench.benchmark.md.structure import Reference, broken_anywhere, compare
+from zifbench.benchmark.md.structure import Reference, score_structure
 from zifbench.benchmark.run import Run
 from zifbench.frames import Frames
 from zifbench.profiles import Profile
 
 GLASS_STATE = "ab initio glass"
-_STAGE = "measure"
 
 
 def score_glass(simulation: Simulation, run: Run) -> Score:
     """Numbers of the completed runs, each beside the glass that it began from."""
     score = Score([simulation.completion(GLASS_STATE)])
-    completed, kelvin = simulation.completed, simulation.temperature_K(_STAGE)
-    if not completed or kelvin is None:
-        score.gaps.append("structure: no run came to its end")
-        return score
+    completed = simulation.completed
     n = len(completed)
     reference = Reference(
         sources=tuple(
@@ -35,14 +29,7 @@ def score_glass(simulation: Simulation, run: Run) -> Score:
         paired=True,
         thermal=True,
     )
-    sources = [simulation.source(replica, _STAGE) for replica in completed]
-    found = compare(sources, reference, temperature_K=kelvin, seed=run.seed, system=GLASS_STATE)
-    score.measurements += found.measurements
-    score.measurements += scatter_between(found.candidate, found.reference, GLASS_STATE)
-    score.gaps += [*found.gaps, *broken_anywhere(found.candidate)]
-    score.pictures = draw_structure(
-        run.potential.card.name, found.candidate, reference.about, found.reference
-    )
+    score_structure(score, simulation, run, reference)
     return score
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from zifbench.analysis.meters import MemorySource
 from zifbench.analysis.runs import RunResult
-from zifbench.benchmark.md.figures import draw_structure
-from zifbench.benchmark.md.numbers import scatter_between
 from zifbench.benchmark.md.simulation import MdTask, Score, Simulation
 from zifbench.benchmark.md.starts import task_starts
-from zifbench.benchmark.md.structure import Reference, broken_anywhere, compare
+from zifbench.benchmark.md.structure import Reference, score_structure
 from zifbench.benchmark.run import Run
 from zifbench.errors import DownloadError
 from zifbench.frames import Frames
 
 _MADE = "glass made by the model"
-_STAGE = "measure"
 _GLASSES = "zif4-glasses"
 # Primitive rings of the crystal in a cell of 272 atoms, by their nodes (Zn and imidazolates).
 _CRYSTAL_RINGS = {8: 4.0, 12: 16.0, 16: 32.0}
@@ -32,12 +29,8 @@ def score_liquid(simulation: Simulation, run: Run) -> Score:
 
 def _score(simulation: Simulation, run: Run, state: str, *, against_glasses: bool) -> Score:
     score = Score([simulation.completion(state)])
-    completed, kelvin = simulation.completed, simulation.temperature_K(_STAGE)
-    if not completed or kelvin is None:
-        score.gaps.append("structure: no run came to its end")
-        return score
     structures: tuple[MemorySource, ...] = ()
-    if against_glasses:
+    if against_glasses and simulation.completed:
         try:
             structures = _glasses()
         except DownloadError as error:
@@ -49,16 +42,9 @@ def _score(simulation: Simulation, run: Run, state: str, *, against_glasses: boo
         paired=False,
         thermal=True,
     )
-    sources = [simulation.source(replica, _STAGE) for replica in completed]
-    found = compare(sources, reference, temperature_K=kelvin, seed=run.seed, system=state)
-    score.measurements += found.measurements
-    score.measurements += scatter_between(found.candidate, found.reference, state)
-    score.gaps += [*found.gaps, *broken_anywhere(found.candidate)]
-    if _has_crystal_rings(found.candidate):
+    found = score_structure(score, simulation, run, reference)
+    if found is not None and _has_crystal_rings(found):
         score.gaps.append(f"all rings are those of the crystal: this is no {state.split()[0]}")
-    score.pictures = draw_structure(
-        run.potential.card.name, found.candidate, reference.about, found.reference
-    )
     return score
 
 

@@ -19,13 +19,23 @@ from zifbench.benchmark.md.distances import (
     paired_error,
     unpaired_distance,
 )
-from zifbench.benchmark.md.numbers import TEMPERATURE, Wanted, measurements, value_of
+from zifbench.benchmark.md.figures import draw_structure
+from zifbench.benchmark.md.numbers import (
+    TEMPERATURE,
+    Wanted,
+    measurements,
+    scatter_between,
+    value_of,
+)
+from zifbench.benchmark.md.simulation import Score, Simulation
 from zifbench.benchmark.references import published
 from zifbench.benchmark.result import Measurement, Published
+from zifbench.benchmark.run import Run
 from zifbench.errors import NotDefinedError
 from zifbench.frames import FloatArray
 from zifbench.reports.sources import StoredTrajectory
 
+_STAGE = "measure"  # of the protocols whose runs are compared
 _LINES = (
     "coordination",
     "rdf",
@@ -99,7 +109,7 @@ class Reference:
         state: Of published numbers, as in the tables.
         paired: Whether each run began from the structure at the same place.
         thermal: Whether they stand for the reference at the same temperature; a distance from
-            others is for information only.
+            others is for information only, and how they scatter says nothing.
         model: What they were made with.
     """
 
@@ -109,6 +119,30 @@ class Reference:
     paired: bool
     thermal: bool
     model: str = "AIMD"
+
+
+def score_structure(
+    score: Score, simulation: Simulation, run: Run, reference: Reference
+) -> RunResult | None:
+    """Add to a score what `compare` finds of the runs that came to their end, and its pictures.
+
+    Returns:
+        Numbers and curves of the candidate; None where there is nothing to measure.
+    """
+    completed, kelvin = simulation.completed, simulation.temperature_K(_STAGE)
+    if not completed or kelvin is None:
+        score.gaps.append("structure: no run came to its end")
+        return None
+    sources = [simulation.source(replica, _STAGE) for replica in completed]
+    found = compare(sources, reference, temperature_K=kelvin, seed=run.seed, system=reference.state)
+    score.measurements += found.measurements
+    if reference.thermal:
+        score.measurements += scatter_between(found.candidate, found.reference, reference.state)
+    score.gaps += [*found.gaps, *_broken_anywhere(found.candidate)]
+    score.pictures = draw_structure(
+        run.potential.card.name, found.candidate, reference.about, found.reference
+    )
+    return found.candidate
 
 
 def compare(
@@ -303,7 +337,7 @@ def _blocks(result: FileResult, observable: str, key: str) -> FloatArray:
     return blocks
 
 
-def broken_anywhere(found: RunResult) -> list[str]:
+def _broken_anywhere(found: RunResult) -> list[str]:
     """What happened to linkers, in words, the first of it."""
     if "linkers" not in found.found:
         return []

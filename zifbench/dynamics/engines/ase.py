@@ -26,6 +26,7 @@ class AseEngine:
     """
 
     name = "ase"
+    at_once: int | None = None
 
     def __init__(self, calculator: Calculator) -> None:
         self._calculator = calculator
@@ -83,6 +84,11 @@ class AseBatch:
     def replicas(self) -> Sequence[Replica]:
         """See `Batch.replicas`."""
         return (self._replica,)
+
+    @property
+    def remark(self) -> str:
+        """See `Batch.remark`."""
+        return ""
 
     def advance(self, moving: Sequence[int]) -> Mapping[int, Failure]:
         """See `Batch.advance`."""

@@ -74,6 +74,10 @@ class Batch(Protocol):
     def replicas(self) -> Sequence[Moving]:
         """In the order of the cases it was begun with."""
 
+    @property
+    def remark(self) -> str:
+        """What a person should know of how they move, in a few words; mostly nothing."""
+
     def advance(self, moving: Sequence[int]) -> Mapping[int, Failure]:
         """One step of each of these replicas.
 
@@ -95,6 +99,7 @@ class Engine(Protocol):
     """A way to move replicas; its name is part of what identifies a run."""
 
     name: str
+    at_once: int | None  # most atoms in one call of the model; None: those of one replica
 
     def check(self, protocol: protocols.Protocol) -> None:
         """Refuse a protocol that this engine or its model cannot run.

@@ -8,7 +8,7 @@ replica, with forces that the batch computes at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch_sim.state import SimState
 
 from zifbench.dynamics.cases import Case
 from zifbench.dynamics.engines.interface import MODEL, NOT_A_NUMBER, Failure
+from zifbench.dynamics.engines.packing import packed
 from zifbench.dynamics.engines.torch_model import PotentialModel
 from zifbench.dynamics.engines.torch_replica import Given, TorchReplica
 from zifbench.dynamics.engines.torch_steps import CHAIN, STEPS, Drive, Tensors
@@ -27,7 +28,7 @@ from zifbench.dynamics.plan import velocity_temperature_K
 from zifbench.dynamics.protocol import Ensemble
 from zifbench.dynamics.replica import drawn_momenta
 from zifbench.dynamics.rules import NOT_FINITE
-from zifbench.errors import ModelError
+from zifbench.errors import ModelError, OutOfMemoryError, lacks_memory
 from zifbench.frames import FloatArray
 from zifbench.units import EV_PER_A3_IN_GPA
 
@@ -38,6 +39,18 @@ _OF_SYSTEMS: Mapping[str, tuple[int, ...]] = {
     "p_g": (3, 3), "xi": (CHAIN,), "p_xi": (CHAIN,),
 }  # fmt: skip
 _MEMORY = ("eta", "p_eta", "p_g", "xi", "p_xi")  # forgotten between stages of different kinds
+
+_Act = Callable[[Sequence[int]], dict[int, Failure]]
+
+
+def _within_memory(act: _Act, members: Sequence[int]) -> dict[int, Failure] | None:
+    """None where memory does not suffice: what was held of it is free once that is returned."""
+    try:
+        return act(members)
+    except (RuntimeError, MemoryError) as error:
+        if len(members) == 1 or not lacks_memory(error):
+            raise
+        return None
 
 
 class TorchBatch:
@@ -58,6 +71,7 @@ class TorchBatch:
         model: PotentialModel,
     ) -> None:
         self._model, self._damping = model, damping
+        self._wanted_atoms = model.most_atoms
         self.replicas = [
             TorchReplica(self, number, atoms, case.segments)
             for number, (atoms, case) in enumerate(zip(starts, cases, strict=True))
@@ -103,40 +117,62 @@ class TorchBatch:
             segment = self.replicas[number].segment
             groups.setdefault((segment.ensemble, segment.time_step_fs), []).append(number)
         failures: dict[int, Failure] = {}
-        for members in groups.values():
+        for (ensemble, _), members in groups.items():
             try:
-                failures |= self._step(members)
-            except RuntimeError as error:  # of torch, outside the model
-                raise ModelError(
+                if ensemble is Ensemble.MINIMISE:
+                    failures |= self._downhill(members)
+                else:
+                    failures |= self._each(self._move, members)
+            except OutOfMemoryError:  # of the model, for one replica alone
+                raise
+            except (RuntimeError, MemoryError) as error:  # outside the model
+                kind = OutOfMemoryError if lacks_memory(error) else ModelError
+                raise kind(
                     f"{self._model.device} fails: {' '.join(str(error).split())[:300]}; the same "
                     "command goes on from the last checkpoint"
                 ) from error
         return failures
 
-    def _step(self, members: Sequence[int]) -> dict[int, Failure]:
-        """One step of replicas in the same kind of stage; where the model fails, one by one."""
-        try:
-            if self.replicas[members[0]].segment.ensemble is Ensemble.MINIMISE:
-                return self._downhill(members)
-            return self._move(members)
-        except ModelError as error:
-            if len(members) == 1:
-                self._check_model(members[0])
-                return {members[0]: (MODEL, str(error))}
+    def _each(self, act: _Act, members: Sequence[int]) -> dict[int, Failure]:
+        """Act on all at once; on fewer where memory does not suffice, on one where the model fails.
+
+        Args:
+            act: All or nothing: where it raises, all is as it was before.
+            members: Replicas.
+        """
         failures: dict[int, Failure] = {}
-        for number in members:
-            failures |= self._step([number])
+        waiting = self._parts(members)
+        while waiting:
+            part = waiting.pop(0)
+            try:
+                found = _within_memory(act, part)
+            except ModelError as error:
+                if len(part) > 1:
+                    waiting = [[number] for number in part] + waiting
+                    continue
+                self._check_model(part[0])
+                found = {part[0]: (MODEL, str(error))}
+            if found is None:
+                self._selections.clear()
+                self._model.make_room(sum(self._counts[number] for number in part) // 2)
+                waiting = [few for many in (part, *waiting) for few in self._parts(many)]
+            else:
+                failures |= found
         return failures
+
+    def _parts(self, members: Sequence[int]) -> list[list[int]]:
+        """As many at once as memory is enough for."""
+        return packed(members, self._counts.__getitem__, self._model.most_atoms)
 
     def _move(self, members: Sequence[int]) -> dict[int, Failure]:
         replicas = [self.replicas[number] for number in members]
         segments = [replica.segment for replica in replicas]
         tensors = self._select(members)
-        driven = any(segment.edges is not None for segment in segments)
-        if driven:
-            tensors |= self._stretched(tensors, replicas)
-        if driven or not self._evaluated.issuperset(members):
+        if not self._evaluated.issuperset(members):
             tensors |= self._evaluate(members, tensors)
+        if any(segment.edges is not None for segment in segments):
+            # The first half of the kick is still by the forces of where the last step ended.
+            tensors |= self._stretched(tensors, replicas)
         kT = [
             units.kB * segment.target_K(replica.step + 1) if segment.temperature_K else 0.0
             for replica, segment in zip(replicas, segments, strict=True)
@@ -152,13 +188,14 @@ class TorchBatch:
         tensors |= STEPS[segments[0].ensemble](tensors, self._model, drive)
         if self._model.stress is not None:
             tensors["stress"] = self._model.stress
-        self._put_back(members, tensors)
+        bad = self._not_finite(members, tensors)
+        self._put_back(members, tensors)  # from here on nothing fails
         self._evaluated.update(members)
         for replica, segment in zip(replicas, segments, strict=True):
             replica.step += 1
             replica.total_step += 1
             replica.time_fs += segment.time_step_fs
-        return dict.fromkeys(self._not_finite(members, tensors), (NOT_A_NUMBER, NOT_FINITE))
+        return dict.fromkeys(bad, (NOT_A_NUMBER, NOT_FINITE))
 
     def _stretched(self, tensors: Tensors, replicas: Sequence[TorchReplica]) -> Tensors:
         """Cells that are driven, atoms moved with them; velocities stay."""
@@ -190,19 +227,16 @@ class TorchBatch:
         for number in members:
             if self.replicas[number].minimiser is None:
                 self._begin_minimising(number)
-        self._give(members)
-        failures: dict[int, Failure] = {}
+        failures = self._each(self._give, members)
         for number in members:
             replica = self.replicas[number]
-            if replica.minimiser is None or replica.minimiser.converged:
+            if number in failures or replica.minimiser is None or replica.minimiser.converged:
                 continue
             replica.minimiser.step()
+            self._evaluated.discard(number)
             if not np.isfinite(replica.atoms.positions).all():
                 failures[number] = (NOT_A_NUMBER, NOT_FINITE)
-                continue
-            self.put(number, {"positions": replica.atoms.positions})
-            self._evaluated.discard(number)
-        self._give([number for number in members if number not in failures])
+        failures |= self._each(self._give, [number for number in members if number not in failures])
         for number in members:
             self.replicas[number].step += 1
         return failures
@@ -213,8 +247,6 @@ class TorchBatch:
         if replica.segment.edges is not None:
             edge = replica.segment.edges[1]
             replica.atoms.set_cell(replica.start_cell * edge, scale_atoms=True)
-            values = {"positions": replica.atoms.positions, "cell": replica.atoms.cell.array}
-            self.put(number, values)
             self._evaluated.discard(number)
 
     def take_up_minimiser(self, number: int) -> Minimiser:
@@ -227,17 +259,20 @@ class TorchBatch:
         replica.minimiser = Minimiser(replica.atoms, replica.segment.force_eV_per_A)
         return replica.minimiser
 
-    def _give(self, members: Sequence[int]) -> None:
+    def _give(self, members: Sequence[int]) -> dict[int, Failure]:
         """Evaluate those that have moved, and tell their minimisers."""
         moved = [number for number in members if number not in self._evaluated]
         if not moved:
-            return
-        tensors = self._select(moved)
-        self._put_back(moved, self._evaluate(moved, tensors))
-        self._evaluated.update(moved)
+            return {}
+        for number in moved:
+            atoms = self.replicas[number].atoms
+            self.put(number, {"positions": atoms.positions, "cell": atoms.cell.array})
+        self._put_back(moved, self._evaluate(moved, self._select(moved)))
         for number in moved:
             replica, values = self.replicas[number], self.on_host(number)
             replica.atoms.calc.give(replica.atoms, float(values["energy"]), values["forces"])
+        self._evaluated.update(moved)
+        return {}
 
     # -- the model --------------------------------------------------------------------------------
 
@@ -300,11 +335,13 @@ class TorchBatch:
         return torch.tensor(numbers, dtype=torch.float64, device=self._model.device)
 
     def _put_back(self, members: Sequence[int], tensors: Tensors) -> None:
-        where = self._where(tuple(members))
+        """Take these numbers over, all of them or none."""
+        where, changed = self._where(tuple(members)), {}
         for names, rows in ((_OF_ATOMS, where["atoms"]), (_OF_SYSTEMS, where["systems"])):
             for name in names:
                 if name in tensors:
-                    self._tensors[name][rows] = tensors[name]
+                    changed[name] = self._tensors[name].index_copy(0, rows, tensors[name])
+        self._tensors |= changed
         self._host = None
 
     def on_host(self, number: int) -> dict[str, FloatArray]:
@@ -327,6 +364,13 @@ class TorchBatch:
     def forget(self, number: int) -> None:
         """A thermostat without memory."""
         self.put(number, {name: np.zeros(_OF_SYSTEMS[name]) for name in _MEMORY})
+
+    @property
+    def remark(self) -> str:
+        """See `Batch.remark`."""
+        if self._model.most_atoms >= self._wanted_atoms:
+            return ""
+        return f"memory for {max(self._model.most_atoms, *self._counts)} atoms at once"
 
     def state(self) -> dict[str, Any]:
         """See `Batch.state`."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch_sim.models.interface import ModelInterface
 from torch_sim.state import SimState
 
+from zifbench.dynamics.engines.packing import packed
 from zifbench.dynamics.engines.torch_pairs import PairLists
-from zifbench.errors import OutOfMemoryError
+from zifbench.errors import OutOfMemoryError, lacks_memory
 from zifbench.potentials.torch_potential import TorchPrediction, TorchSystems
 
 
@@ -53,14 +54,26 @@ class PotentialModel(ModelInterface):  # type: ignore[misc]
         """A system that has left."""
         self._pairs.forget(system)
 
+    def make_room(self, most_atoms: int) -> None:
+        """The device has not enough memory for more atoms in one call."""
+        self.most_atoms = min(self.most_atoms, most_atoms)
+        self._pairs.forget_joined()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def forward(self, state: SimState, **kwargs: object) -> dict[str, torch.Tensor]:
         """See TorchSim; stress only where the potential gives it."""
         counts = torch.bincount(state.system_idx).tolist()
-        found = [
-            self._within_memory(state, part, counts)
-            for part in self._parts(range(len(counts)), counts)
-        ]
-        parts = [part for several in found for part in several]
+        parts: list[TorchPrediction] = []
+        waiting = self._parts(range(len(counts)), counts)
+        while waiting:
+            rows = waiting.pop(0)
+            found = self._within_memory(state, rows, counts)
+            if found is None:
+                self.make_room(sum(counts[row] for row in rows) // 2)
+                waiting = [few for many in (rows, *waiting) for few in self._parts(many, counts)]
+            else:
+                parts.append(found)
         output = {
             "energy": torch.cat([part.energy for part in parts]),
             "forces": torch.cat([part.forces for part in parts]),
@@ -71,34 +84,27 @@ class PotentialModel(ModelInterface):  # type: ignore[misc]
             output["stress"] = self.stress
         return output
 
-    def _parts(self, rows: Sequence[int], counts: Sequence[int]) -> Iterator[list[int]]:
+    def _parts(self, rows: Sequence[int], counts: Sequence[int]) -> list[list[int]]:
         """Neighbouring systems that one call takes; at least one."""
-        part: list[int] = []
-        for row in rows:
-            full = sum(counts[other] for other in [*part, row]) > self.most_atoms
-            if part and (full or not self._potential.batched):
-                yield part
-                part = []
-            part.append(row)
-        if part:
-            yield part
+        if not self._potential.batched:
+            return [[row] for row in rows]
+        return packed(rows, lambda row: counts[row], self.most_atoms)
 
     def _within_memory(
         self, state: SimState, rows: Sequence[int], counts: Sequence[int]
-    ) -> list[TorchPrediction]:
+    ) -> TorchPrediction | None:
+        """None where memory does not suffice: what the call held is free once that is returned."""
         try:
-            return [self._potential.evaluate(self._select(state, rows, counts))]
-        except (OutOfMemoryError, torch.OutOfMemoryError) as error:  # the latter: of its pairs
+            return self._potential.evaluate(self._select(state, rows, counts))
+        except (RuntimeError, MemoryError) as error:
+            if not lacks_memory(error):
+                raise
             if len(rows) == 1:
                 raise OutOfMemoryError(
                     f"{counts[rows[0]]} atoms need more memory than {self._device} has ({error}); "
                     "use a larger device"
                 ) from error
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
-            self.most_atoms = sum(counts[row] for row in rows) // 2
-        parts = self._parts(rows, counts)
-        return [one for part in parts for one in self._within_memory(state, part, counts)]
+            return None
 
     def _select(self, state: SimState, rows: Sequence[int], counts: Sequence[int]) -> TorchSystems:
         """Systems that stand one after the other in the state."""

@@ -82,6 +82,10 @@ class PairLists:
         self._listed.pop(system, None)
         self._joined = {key: one for key, one in self._joined.items() if system not in key}
 
+    def forget_joined(self) -> None:
+        """What is listed of several systems at once; it is joined again where it is asked for."""
+        self._joined.clear()
+
     def _renew(
         self,
         systems: tuple[int, ...],

@@ -9,6 +9,7 @@ from ase import Atoms
 from zifbench.dynamics import protocol as protocols
 from zifbench.dynamics.cases import Case
 from zifbench.dynamics.engines.ase import refuse_without_stress
+from zifbench.dynamics.engines.packing import packed
 from zifbench.dynamics.engines.torch_batch import TorchBatch
 from zifbench.dynamics.engines.torch_model import Evaluates, PotentialModel
 from zifbench.dynamics.integrators import Damping
@@ -38,6 +39,7 @@ class TorchSimEngine:
     ) -> None:
         self._potential, self._stress = potential, stress
         self._batch_atoms = batch_atoms or default_batch_atoms(potential.device)
+        self.at_once = self._batch_atoms if potential.batched else None
 
     def check(self, protocol: protocols.Protocol) -> None:
         """See `Engine.check`."""
@@ -46,16 +48,7 @@ class TorchSimEngine:
 
     def batches(self, cases: Sequence[Case], starts: Mapping[str, Atoms]) -> list[list[Case]]:
         """In their order, as many as fit; at least one."""
-        found: list[list[Case]] = []
-        n_atoms = 0
-        for case in cases:
-            own = len(starts[case.start])
-            if not found or n_atoms + own > self._batch_atoms:
-                found.append([])
-                n_atoms = 0
-            found[-1].append(case)
-            n_atoms += own
-        return found
+        return packed(cases, lambda case: len(starts[case.start]), self._batch_atoms)
 
     def begin(
         self, cases: Sequence[Case], starts: Mapping[str, Atoms], damping: Damping

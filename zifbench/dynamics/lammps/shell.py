@@ -175,7 +175,7 @@ What differs:
 - The barostat moves a triangular cell: shear has twice the mass of ASE's symmetric form, and the
   cell may turn against it. The barostat's own chain begins with mass kT tau^2 where ours has
   6 kT tau^2. Neither changes averages or fluctuations of the strain.
-- In a volume ramp LAMMPS changes the cell after a step, ours before it: energy and pressure of a
+- In a volume ramp LAMMPS changes the cell after a step, ours within it: energy and pressure of a
   frame belong to the cell of one step earlier.
 - Physical constants of LAMMPS: k_B is 1.1e-6 higher than ours, so that 300 K are 300.0003 K.
 - Dumps hold ten digits. A run that goes on does so from a restart file; sums over neighbours then
