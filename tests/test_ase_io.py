@@ -119,3 +119,13 @@ def test_published_glasses(number):
     # data-sources: all glasses lie in the crystal's cell, 1.210 g/cm³ with natural hydrogen.
     density = glass.masses.sum() * 1.66053907 / glass.volume[0]
     assert density == pytest.approx(1.210, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("extxzy", "did you mean extxyz"), ("0", "`ase info --formats` lists them")]
+)
+def test_a_format_that_ase_does_not_know(tmp_path, name, hint):
+    path = tmp_path / "a.xyz"
+    path.write_text("1\n\nZn 0 0 0\n")
+    with pytest.raises(DataError, match=f"ASE knows no format '{name}'; {hint}"):
+        read_frames(path, file_format=name)

@@ -119,6 +119,24 @@ def bad_inputs(folder: Path) -> dict[str, tuple[list[str], str]]:
         "unknown task": ([*small, "--tasks", "acuracy"], "did you mean accuracy"),
         "unknown profile": ([*small, "--profile", "fast"], "unknown profile 'fast'"),
         "unknown device": ([*small, "--device", "tpu"], "no device 'tpu'"),
+        "subset of nothing": ([*small, "--subset", "train"], "give --split too"),
+        "epochs twice": (
+            [
+                "train",
+                "hdnnp-small",
+                "--data",
+                "d",
+                "--split",
+                "s",
+                "--out",
+                "o",
+                "--epochs",
+                "3",
+                "--set",
+                "epochs=4",
+            ],
+            "--epochs 3 and --set epochs=4 contradict",
+        ),
         "unknown option": ([*small, "--bogus"], "No such option"),
         "unlabelled": (
             [*small, "--data", write("d.extxyz", _without_labels(first))],
@@ -152,7 +170,8 @@ def _without_labels(frame: str) -> str:
 
 CASES = [
     "no such model", "not a model", "truncated model", "pickle", "no module", "unknown task",
-    "unknown profile", "unknown device", "unknown option", "unlabelled", "nan", "no zinc",
+    "unknown profile", "unknown device", "subset of nothing", "epochs twice",
+    "unknown option", "unlabelled", "nan", "no zinc",
     "thin cell", "truncated frames", "resume nothing", "no board", "no result",
 ]  # fmt: skip
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,10 @@ def _checked_format(path: Path, file_format: str | None) -> str | None:
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
         raise DataError(f"{path} {what}; give a file of frames that ASE reads")
+    if file_format is not None and file_format not in ase.io.formats.ioformats:
+        near = get_close_matches(file_format, ase.io.formats.ioformats, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`ase info --formats` lists them"
+        raise DataError(f"ASE knows no format {file_format!r}; {hint}")
     if path.suffix in {".xyz", ".extxyz"}:
         _check_last_line(path)
     return _FORMATS.get(path.suffix) if file_format is None else file_format

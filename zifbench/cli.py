@@ -76,7 +76,7 @@ def evaluate(
     split: Annotated[
         Path | None, typer.Option(help="Split of the store in --data: score one of its subsets.")
     ] = None,
-    subset: Annotated[str, typer.Option(help="Subset of the split.")] = "test",
+    subset: Annotated[str | None, typer.Option(help="Subset of the split. [default: test]")] = None,
     tasks: Annotated[
         str | None,
         typer.Option(
@@ -124,9 +124,12 @@ def evaluate(
     from zifbench.benchmark.evaluation import evaluate as run
     from zifbench.benchmark.tasks import parse_tasks
     from zifbench.bundled import DEFAULT_DATA
+    from zifbench.errors import DataError
     from zifbench.profiles import parse_profile
     from zifbench.training.origin import recipe_of
 
+    if subset is not None and split is None:
+        raise DataError(f"--subset {subset} is one of a split, and none is given; give --split too")
     options = Options(
         tasks=None if tasks is None else tuple(parse_tasks(tasks)),
         by_name=tasks != "all",
@@ -142,7 +145,7 @@ def evaluate(
         resume=resume,
         overwrite=overwrite,
         split=split,
-        subset=subset,
+        subset=subset or "test",
         name=recipe_of(model),
     )
     directory = out or default_out(model)

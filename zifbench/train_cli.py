@@ -61,6 +61,9 @@ def train(
         result = train_dummy(data, split, out, progress=console.progress_bar)
         typer.echo(result.model_dump_json(indent=1)) if as_json else console.show_result(result)
         return
+    words = [word for word in change or () if word.partition("=")[0].strip() == "epochs"]
+    if epochs is not None and words:
+        raise DataError(f"--epochs {epochs} and --set {words[0]} contradict each other; give one")
     short = [] if epochs is None else [f"epochs={epochs}"]
     what = load_recipe(recipe, [*(change or ()), *short])
     first = what.seed if seed is None else seed

@@ -126,7 +126,7 @@ def test_trainings_that_differ_in_more_than_the_seed_are_refused(tmp_path, key):
     same = {"recipe_digest": "r", "split_digest": "s", "store_version": "v"}
     paths = []
     for k, result in enumerate(seeds_of(10.0, 12.0, 14.0)):
-        paths.append(tmp_path / str(k) / "seed-1" / "evaluation")
+        paths.append(tmp_path / str(k) / f"seed-{k}" / "evaluation")
         paths[-1].mkdir(parents=True)
         save_result(result, paths[-1])
         request = same | ({key: "other"} if k == 2 else {})
@@ -140,6 +140,20 @@ def test_trainings_that_differ_in_more_than_the_seed_are_refused(tmp_path, key):
     (tmp_path / "2" / "training.json").write_text("{")
     with pytest.raises(ResultError, match="damaged"):
         add_entry(paths, tmp_path / "board", name="three")
+
+
+def test_one_seed_trained_twice_is_one_seed(tmp_path):
+    """Packages of equal weights differ, so that digests do not tell."""
+    request = {"recipe": "r", "recipe_digest": "r", "split_digest": "s", "store_version": "v"}
+    paths = [tmp_path / name / "evaluation" for name in ("a/seed-1", "b/seed-2", "b/seed-1")]
+    for path, result in zip(paths, seeds_of(10.0, 12.0, 10.0), strict=True):
+        path.mkdir(parents=True)
+        save_result(result, path)
+        (path.parent.parent / "training.json").write_text(json.dumps({"request": request}))
+    with pytest.raises(ResultError, match=r"a/seed-1/.* and .*b/seed-1/.* are both of seed-1"):
+        add_entry(paths, tmp_path / "board", name="three")
+    files = [path / "result.json" for path in paths[:2]]
+    assert len(load_board(add_entry(files, tmp_path / "board", name="two").parent.parent)) == 1
 
 
 @pytest.mark.parametrize(

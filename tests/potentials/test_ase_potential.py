@@ -11,7 +11,7 @@ import pytest
 from ase.calculators.lj import LennardJones
 
 from tests.potentials.models import changed
-from zifbench.errors import ModelError, SpeciesError, ZifbenchError
+from zifbench.errors import ModelError, OutOfMemoryError, SpeciesError, ZifbenchError
 from zifbench.frames import Frames
 from zifbench.potentials.ase_potential import find_factory
 from zifbench.potentials.card import ModelCard
@@ -54,6 +54,24 @@ class Float32(Calculator):
 class Fails(Float32):
     def calculate(self, atoms=None, properties=None, system_changes=()):
         raise ValueError("too hot")
+
+class Exits(Float32):
+    def calculate(self, atoms=None, properties=None, system_changes=()):
+        raise SystemExit(0)
+
+class Full(Float32):
+    def calculate(self, atoms=None, properties=None, system_changes=()):
+        raise MemoryError("of the library")
+
+def exits():
+    raise SystemExit(0)
+
+ODD = {}
+
+class Odd(Float32):
+    def calculate(self, atoms=None, properties=None, system_changes=()):
+        super().calculate(atoms.copy())
+        self.results |= ODD
 """
 
 
@@ -237,6 +255,7 @@ def test_not_periodic_frames(module: Path, frames: Frames) -> None:
     [
         ("broken", r"broken fails: OSError: weights are missing"),
         ("absent", r"absent fails: AttributeError"),
+        ("exits", r"exits fails: SystemExit: 0"),
         ("number", r"number gives a int, wanted an ASE calculator"),
         ("EnergyOnly", r"gives energy but not forces; the benchmark needs energy and forces"),
     ],
@@ -256,6 +275,48 @@ def test_calculation_that_fails(module: Path, frames: Frames) -> None:
     potential = load_potential(f"{module}:Fails", device="cpu", trust=True)
     with pytest.raises(ModelError, match="Fails fails: ValueError: too hot"):
         compute(potential, frames)
+
+
+def test_a_calculator_that_ends_the_program_does_not(module: Path, frames: Frames) -> None:
+    with pytest.raises(ModelError, match="Exits fails: SystemExit: 0"):
+        compute(load_potential(f"{module}:Exits", device="cpu", trust=True), frames)
+
+
+def test_a_calculator_without_memory(module: Path, frames: Frames) -> None:
+    with pytest.raises(OutOfMemoryError, match=r"Full lacks memory \(MemoryError: of the library"):
+        compute(load_potential(f"{module}:Full", device="cpu", trust=True), frames)
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ({"energy": None}, "Odd gives as energy None, wanted real numbers"),
+        ({"energy": "abc"}, "Odd gives as energy abc, wanted real numbers"),
+        ({"energy": [1.0, 2.0]}, "Odd gives as energy 2 numbers, wanted one"),
+        ({"forces": 1j * np.ones((8, 3))}, "Odd gives as forces .*j.*…, wanted real numbers"),
+        ({"forces": [[1.0], [1.0, 2.0]]}, "Odd gives as forces .*, wanted real numbers"),
+        ({"forces": np.ones((3, 3))}, r"Odd gives forces of shape \(1, 3, 3\), wanted"),
+        ({"stress": np.ones(5)}, r"Odd gives as stress an array of shape \(5,\), wanted \(6,\) or"),
+        ({"energies": ["a"]}, "Odd gives as energies .*, wanted real numbers"),
+    ],
+)
+def test_odd_results_are_refused(
+    module: Path, frames: Frames, result: dict[str, object], message: str
+) -> None:
+    potential = load_potential(f"{module}:Odd", device="cpu", trust=True)
+    sys.modules["calculators_of_the_test"].ODD |= result
+    with pytest.raises(ModelError, match=message):
+        compute(potential, frames[0])
+
+
+def test_no_stress_is_no_stress(module: Path, frames: Frames) -> None:
+    """Many wrappers give None for what they cannot give."""
+    potential = load_potential(f"{module}:Odd", device="cpu", trust=True)
+    sys.modules["calculators_of_the_test"].ODD |= {"stress": None, "energies": None}
+    prediction = compute(potential, frames[0])
+    assert prediction.stress is None
+    assert prediction.atomic_energy is None
+    assert prediction.energy == [-2.0]
 
 
 @pytest.mark.parametrize(

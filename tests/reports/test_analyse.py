@@ -6,6 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -391,6 +392,9 @@ def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultError, match="file is a file; give another place"):
         analyse(["zif4-own-test"], tmp_path / "file" / "out")
+    if Path("/proc/self").exists():  # says that it can be written to, to root
+        with pytest.raises(ResultError, match=r"--out /proc/out: /proc cannot be written to \("):
+            analyse(["zif4-own-test"], Path("/proc/out"))
 
 
 def test_a_file_that_ase_stumbles_over_is_one_sentence(tmp_path):

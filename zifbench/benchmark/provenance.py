@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
+import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -83,5 +84,9 @@ def device_name(device: str) -> str:
 
 def command_line() -> str:
     """The command without the folders of this machine."""
-    words = [Path(word).name if "/" in word else word for word in sys.argv]
-    return printable(" ".join(words))
+    words = [Path(sys.argv[0]).name]
+    for word in sys.argv[1:]:
+        option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
+        is_of_here = Path(value).is_absolute() or value.startswith("..")
+        words.append(f"{option}{equals}{Path(value).name if is_of_here else value}")
+    return printable(shlex.join(words))

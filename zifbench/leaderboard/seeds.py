@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zifbench.benchmark.result import Measurement, Result
@@ -36,11 +36,11 @@ def check_trainings(results: Sequence[Path]) -> str | None:
         Name of the recipe, None if they are of no trainings of ours.
 
     Raises:
-        ResultError: another recipe, split or store, or a record for some of them only.
+        ResultError: another recipe, split or store, a record for some of them only, or one seed
+            twice.
     """
-    found = {
-        path: training_of((path if path.is_dir() else path.parent).resolve()) for path in results
-    }
+    folders = {path: (path if path.is_dir() else path.parent).resolve() for path in results}
+    found = {path: training_of(folder) for path, folder in folders.items()}
     first, *others = found
     for path in others:
         for key in _SAME_TRAINING:
@@ -51,7 +51,21 @@ def check_trainings(results: Sequence[Path]) -> str | None:
                     f"{_short(two)}); one entry is of one recipe on one split, with several seeds"
                 )
     recipe = found[first].get("recipe")
+    if recipe is not None:  # packages of equal weights differ in their digests
+        _check_seeds({path: folder.parent.name for path, folder in folders.items()})
     return recipe if isinstance(recipe, str) else None
+
+
+def _check_seeds(seeds: Mapping[Path, str]) -> None:
+    """Each result lies in the folder of its seed, `seed-N`."""
+    paths: dict[str, Path] = {}
+    for path, seed in seeds.items():
+        if seed in paths:
+            raise ResultError(
+                f"{paths[seed]} and {path} are both of {seed}, trained twice to the same; wanted "
+                "one result for each seed"
+            )
+        paths[seed] = path
 
 
 def _short(value: object) -> str:

@@ -11,13 +11,13 @@ import pickle
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zifbench.ase_io import full_stress
-from zifbench.errors import ModelError
+from zifbench.errors import ModelError, OutOfMemoryError, ZifbenchError, lacks_memory
 from zifbench.frames import Frames
 from zifbench.potentials.card import ModelCard
 from zifbench.potentials.core import Prediction
@@ -26,6 +26,7 @@ from zifbench.validation import refused
 
 OWN_DEVICE = "the calculator's own"  # where it was not asked, nobody knows
 DECLARED = "zifbench_card"  # attribute of a calculator
+_STRESS_SHAPES = ((6,), (3, 3))  # xx yy zz yz xz xy, or the tensor
 
 
 class Declaration(BaseModel):
@@ -84,24 +85,54 @@ class AsePotential:
         try:
             with _aside():
                 calculator.calculate(atoms, properties=self._wanted)
-        except Exception as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ModelError(f"{self.card.name} fails: {type(error).__name__}: {reason}") from error
+        except (Exception, SystemExit) as error:
+            raise _failure(self.card.name, error) from error
         wanted = (*self._wanted, "energies")  # what it does not declare, it may not mean
         return {name: calculator.results[name] for name in wanted if name in calculator.results}
 
     def collect(self, output: Any, frames: Frames) -> Prediction:
         """See `Potential.collect`."""
-        forces = np.asarray(output["forces"])
-        atomic = output.get("energies")
+        energy, forces = self._array(output, "energy"), self._array(output, "forces")
+        stress, atomic = (
+            None if output.get(name) is None else self._array(output, name)
+            for name in ("stress", "energies")
+        )
+        if energy.size != 1:
+            self._refuse("energy", f"{energy.size} numbers", "one")
+        if stress is not None and stress.shape not in _STRESS_SHAPES:
+            self._refuse("stress", f"an array of shape {stress.shape}", "(6,) or (3, 3)")
         dtype = "float32" if forces.dtype == np.float32 else "float64"
         return Prediction(
-            energy=np.array([_energy(float(np.sum(output["energy"])), atomic)]),
+            energy=np.array([_energy(float(energy.sum()), atomic)]),
             forces=forces.astype(float)[None],
-            stress=full_stress(np.asarray(output["stress"])[None]) if "stress" in output else None,
-            atomic_energy=None if atomic is None else np.asarray(atomic, dtype=float)[None],
+            stress=None if stress is None else full_stress(stress[None]),
+            atomic_energy=None if atomic is None else atomic.astype(float)[None],
             dtype=dtype,
         )
+
+    def _array(self, output: Mapping[str, Any], name: str) -> Any:
+        """One result as real numbers, in the precision it came in."""
+        value = output.get(name)
+        try:
+            array = np.asarray(value)
+        except ValueError:  # rows of different length
+            array = np.asarray(None)
+        if array.dtype.kind not in "fiu":
+            shown = " ".join(str(value).split())
+            self._refuse(name, shown[:60] + "…" * (len(shown) > 60), "real numbers")
+        return array
+
+    def _refuse(self, name: str, got: str, wanted: str) -> NoReturn:
+        raise ModelError(f"{self.card.name} gives as {name} {got}, wanted {wanted}")
+
+
+def _failure(what: str, error: BaseException) -> ZifbenchError:
+    """What went wrong in code of others; `sys.exit` there is not the end of ours."""
+    reason = " ".join(str(error).split())[:300]
+    if lacks_memory(error):
+        kind = type(error).__name__
+        return OutOfMemoryError(f"{what} lacks memory ({kind}: {reason}); take smaller frames")
+    return ModelError(f"{what} fails: {type(error).__name__}: {reason}")
 
 
 def _aside() -> contextlib.redirect_stdout[Any]:
@@ -177,9 +208,8 @@ def load_factory(spec: str, card: ModelCard, device: str) -> AsePotential:
             calculator = factory(device=device) if takes_device else factory()
     except ModelError:
         raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"{spec} fails: {type(error).__name__}: {reason}") from error
+    except (Exception, SystemExit) as error:
+        raise _failure(spec, error) from error
     return _as_potential(calculator, spec, card, device if takes_device else OWN_DEVICE)
 
 
@@ -192,7 +222,7 @@ def load_pickled(path: Path, card: ModelCard) -> AsePotential:
     try:
         with path.open("rb") as file, _aside():
             calculator = pickle.load(file)  # only after the user has trusted this digest
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{card.file} is a pickle that cannot be read here ({type(error).__name__}: {reason}); "

@@ -20,9 +20,13 @@ def check_directory(out: Path, *, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise ResultError(f"{out} is a file; give another --out directory")
     above = next(path for path in out.resolve().parents if path.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        what = "cannot be written to" if above.is_dir() else "is a file"
-        raise ResultError(f"--out {out}: {above} {what}; give another place")
+    probe = above / f".{out.name}.{os.getpid()}.new"
+    try:  # some file systems say that they can be written to, and cannot
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        what = f"cannot be written to ({error.strerror})" if above.is_dir() else "is a file"
+        raise ResultError(f"--out {out}: {above} {what}; give another place") from error
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if names - _WRITTEN:
         raise ResultError(f"{out} holds other files than an analysis; give another --out")
