@@ -13,7 +13,7 @@ from zifbench.benchmark.provenance import command_line
     ("words", "command"),
     [
         (["evaluate", "runs/a/model.pth", "--out", "x/y"], "evaluate runs/a/model.pth --out x/y"),
-        (["evaluate", "/home/me/model.pth", "--out=/tmp/x"], "evaluate model.pth --out=x"),
+        (["evaluate", "/data/me/model.pth", "--out=/data/x"], "evaluate model.pth --out=x"),
         (["evaluate", "../secret/a b.pth"], "evaluate 'a b.pth'"),
         (["train", "r", "--set", "a.b=1/2"], "train r --set a.b=1/2"),
         (["data", "info", "https://host/s.zip"], "data info https://host/s.zip"),
