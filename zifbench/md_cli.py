@@ -58,8 +58,8 @@ def run(
     start: Annotated[
         list[str] | None,
         typer.Option(
-            help="Structure to begin with: a file that ASE reads, a published asset or a group of "
-            "them. Repeat for several. [default: the protocol's]"
+            help="Structure to begin with: a file that ASE reads (FILE@-1: its last frame), a "
+            "published asset or a group of them. Repeat for several. [default: the protocol's]"
         ),
     ] = None,
     replicas: Annotated[
@@ -246,7 +246,8 @@ def forecast(
         typer.Option(help="Name of a protocol or a .toml; repeat for several. [default: all]"),
     ] = None,
     start: Annotated[
-        list[str] | None, typer.Option(help="Structures in place of the protocols' own.")
+        list[str] | None,
+        typer.Option(help="Structures in place of the protocols' own, as for `md run`."),
     ] = None,
     budget: Annotated[
         str | None, typer.Option(help="Mark what fits into 30min, 8h, 2d altogether.")
