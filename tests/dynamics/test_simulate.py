@@ -13,7 +13,14 @@ from typer.testing import CliRunner
 from zifbench.cli import app
 from zifbench.dynamics.simulate import forecast_protocols, simulate
 from zifbench.dynamics.starts import read_starts
-from zifbench.errors import DataError, ModelError, SpeciesError, UnknownNameError, ZifbenchError
+from zifbench.errors import (
+    DataError,
+    ModelError,
+    ResultError,
+    SpeciesError,
+    UnknownNameError,
+    ZifbenchError,
+)
 from zifbench.profiles import Profile
 
 PROTOCOL = """
@@ -139,3 +146,15 @@ def test_a_forecast_begins_with_what_a_run_begins_with(place) -> None:
             f"{place / 'model.py'}:with_stress", [str(place / "own-nvt.toml")],
             starts=[str(place / "overlap.extxyz")], trust=True,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("budget_h", [None, 1.0])
+def test_a_damaged_record_is_left_alone(place, budget_h) -> None:
+    (place / "run").mkdir()
+    (place / "run" / "run.json").write_text("garbage")
+    with pytest.raises(ResultError, match=r"no record .* put back a copy of it, .* another --out$"):
+        simulate(
+            str(place / "own-nvt.toml"), f"{place / 'model.py'}:with_stress", place / "run",
+            budget_h=budget_h, starts=[str(place / "copper.extxyz")], trust=True,
+        )  # fmt: skip
+    assert (place / "run" / "run.json").read_text() == "garbage"

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from tests.leaderboard.test_leaderboard import make_result
 from tests.test_cli import run as zifbench
 from tests.training.stores import TINY, tiny_store
 from zifbench.benchmark.result import save_result
+from zifbench.cli import app
 from zifbench.dataset.splits.manifest import load_split
 from zifbench.dataset.store import open_store
 from zifbench.errors import (
@@ -292,8 +294,20 @@ def test_what_is_finished_is_not_trained_again(plan, monkeypatch):
     finish(plan, plan.cells[0], 1.0)
     done = []
     monkeypatch.setattr(sweep_run, "train", lambda *words, **how: done.append(words[3]))
-    run_cells(plan, plan.cells[:2], sweep_run.Machine())
+    said = []
+    run_cells(plan, plan.cells[:2], sweep_run.Machine(), say=said.append)
     assert done == [plan.folder(plan.cells[1])]
+    assert said == ["one/random-3/5, training 2 of 2"]
+    run_cells(plan, plan.cells[:1], sweep_run.Machine(), say=said.append)
+    assert said[1:] == ["nothing was left to do: finished before, 1 of 1"]
+
+
+def test_tables_of_nothing_are_listed_without_pictures(made, tmp_path):
+    one = {"one": {"recipe": "nequip-small"}}
+    grid = write_grid(tmp_path, candidates=one, splits=None)
+    words = ["--data", made[0], "--split", made[1], "--out", tmp_path / "sweep", "--tables"]
+    shown = CliRunner().invoke(app, ["sweep", grid, *map(str, words)])
+    assert shown.stdout.endswith("sweep (table.md, table.csv)\n")
 
 
 def test_the_grid_says_how_long_speed_is_measured(made, tmp_path, monkeypatch):

@@ -13,9 +13,10 @@ from zifbench.dynamics.engines import make_engine
 from zifbench.dynamics.forecast import Forecast, StepCost, choose, forecast, probe
 from zifbench.dynamics.parity import engine_path, parity_checks, refuse_failed
 from zifbench.dynamics.protocol import Protocol, load_protocol, protocol_names
+from zifbench.dynamics.record import no_record
 from zifbench.dynamics.run import RUN_FILE, Outcome, check_start, run_protocol
 from zifbench.dynamics.starts import read_starts
-from zifbench.errors import DataError, ResultError
+from zifbench.errors import DataError
 from zifbench.frames import Frames
 from zifbench.potentials.core import Potential, check_applicable, compute
 from zifbench.potentials.loading import load_eager_float64, load_potential
@@ -216,4 +217,4 @@ def _begun_with(out: Path) -> Profile | None:
     try:
         return Profile(json.loads(file.read_text(encoding="utf-8"))["run"]["profile"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ResultError(f"{file} is no record of a run: {error}") from error
+        raise no_record(file, error) from error
