@@ -98,9 +98,14 @@ def lacks_memory(error: BaseException) -> bool:
     return any(words in text for words in _MEMORY_WORDS)
 
 
+def near_names(name: str, known: Iterable[str]) -> list[str]:
+    """Up to three names of a table that somebody may have meant."""
+    return get_close_matches(name, sorted(known), n=3, cutoff=0.5)
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """The error for a name that is not in a table, with the nearest names."""
     names = sorted(known)
-    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    near = near_names(name, names)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
     return UnknownNameError(f"unknown {kind} {name!r}; {hint}")

@@ -58,8 +58,8 @@ def run(
     start: Annotated[
         list[str] | None,
         typer.Option(
-            help="Structure to begin with: a file that ASE reads, a published asset or a group of "
-            "them. Repeat for several. [default: the protocol's]"
+            help="Structure to begin with: a file that ASE reads (FILE@-1: its last frame), a "
+            "published asset or a group of them. Repeat for several. [default: the protocol's]"
         ),
     ] = None,
     replicas: Annotated[
@@ -246,10 +246,12 @@ def forecast(
         typer.Option(help="Name of a protocol or a .toml; repeat for several. [default: all]"),
     ] = None,
     start: Annotated[
-        list[str] | None, typer.Option(help="Structures in place of the protocols' own.")
+        list[str] | None,
+        typer.Option(help="Structures in place of the protocols' own, as for `md run`."),
     ] = None,
     budget: Annotated[
-        str | None, typer.Option(help="Mark what fits into 30min, 8h, 2d altogether.")
+        str | None,
+        typer.Option(help="Mark what fits into 30min, 8h, 2d altogether, and what alone."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     trust: Annotated[
@@ -264,7 +266,7 @@ def forecast(
     frames on disk are counted before compression.
     """
     from zifbench import console
-    from zifbench.dynamics.forecast import choose, parse_hours
+    from zifbench.dynamics.forecast import choose, choose_alone, parse_hours
     from zifbench.dynamics.simulate import forecast_protocols
     from zifbench.profiles import Profile
 
@@ -278,18 +280,43 @@ def forecast(
         progress=console.progress_bar,
     )
     chosen = {} if hours is None else choose(rows, hours)
+    alone = {} if hours is None else choose_alone(rows, hours)
     names = list(dict.fromkeys(row.protocol for row in rows))
     if as_json:
-        fits = [{**vars(row), "chosen": chosen.get(row.protocol) is row.profile} for row in rows]
+        fits = [
+            {
+                **vars(row),
+                "chosen": chosen.get(row.protocol) is row.profile,
+                "chosen_alone": alone.get(row.protocol) is row.profile,
+            }
+            for row in rows
+        ]
         typer.echo(json.dumps(fits, indent=1))
         return
     heads = ["protocol", "systems", *Profile, "memory, GiB", "frames, GiB"]
-    heads += ["fits"] if hours is not None else []
-    console.show_rows("", heads, [_costs(name, rows, chosen) for name in names])
+    console.show_rows("", heads, [_costs(name, rows) for name in names])
     console.out.print("systems, memory and frames are those of the longest profile", soft_wrap=True)
+    if hours is None:
+        return
+    lines = [[name, _fits(name, rows, chosen), _fits(name, rows, alone)] for name in names]
+    console.show_rows(f"what fits into {budget}", ["protocol", "together", "alone"], lines)
+    console.out.print(
+        "together: all of that column, one after the other, the shorter profiles first; alone: "
+        "this protocol and no other (--protocol NAME). The time shown, that of the slowest steps, "
+        f"is what was held against {budget}",
+        soft_wrap=True,
+    )
 
 
-def _costs(name: str, rows: Sequence[Forecast], chosen: Mapping[str, Profile]) -> list[str]:
+def _fits(name: str, rows: Sequence[Forecast], chosen: Mapping[str, Profile]) -> str:
+    """The profile that a budget buys, or the first that it does not, and what was compared."""
+    at_most = {row.profile: row.hours_at_most for row in rows if row.protocol == name}
+    profile = chosen.get(name, next(iter(at_most)))
+    time = _exactly(at_most[profile])
+    return f"{profile}, {time}" if name in chosen else f"no ({profile}, {time})"
+
+
+def _costs(name: str, rows: Sequence[Forecast]) -> list[str]:
     """A line of the table of forecasts."""
     of_profile = {row.profile: row for row in rows if row.protocol == name}
     longest = list(of_profile.values())[-1]
@@ -299,8 +326,12 @@ def _costs(name: str, rows: Sequence[Forecast], chosen: Mapping[str, Profile]) -
         *(_duration(row.hours) for row in of_profile.values()),
         f"{longest.memory_GiB:.2g}",
         f"{longest.disk_GiB:.2g}",
-        str(chosen.get(name, "")),
     ]
+
+
+def _exactly(hours: float) -> str:
+    """As `_duration`, with two digits of minutes: it is compared with a budget."""
+    return f"{60.0 * hours:.2g} min" if hours < 1.0 else _duration(hours)
 
 
 def _duration(hours: float) -> str:

@@ -162,8 +162,8 @@ def sweep(
             console.show_rows(title, *console.fitting(headings(found), lines(found)))
             for remark in found.notes:
                 console.say("yellow", "note", remark)
-            written = ", ".join(path.name for path in pictures)
-            console.out.print(f"sweep: {out} (table.md, table.csv, {written})", soft_wrap=True)
+            written = ", ".join(["table.md", "table.csv", *(path.name for path in pictures)])
+            console.out.print(f"sweep: {out} ({written})", soft_wrap=True)
     if failed:
         name, reason = next(iter(failed.items()))
         if all(error.exit_code == DataError.exit_code for error in failed.values()):

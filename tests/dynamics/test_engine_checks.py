@@ -16,6 +16,7 @@ from zifbench.dynamics import engine_checks, integrators
 from zifbench.dynamics.engine_checks import GROUPS, fluid, spheres, springs
 from zifbench.dynamics.engines.ase import AseEngine
 from zifbench.dynamics.replica import Replica
+from zifbench.errors import UnknownNameError
 
 QUICK = ("motion", "energy", "companions")
 
@@ -141,3 +142,10 @@ def test_the_command(monkeypatch) -> None:
 
 
 GROUPS_FAILING = [engine_checks._absolute("x", 2.0, 1.0, "Å", "too much")]
+
+
+def test_an_engine_that_there_is_not_has_failed_no_physics() -> None:
+    found = CliRunner().invoke(app, ["md", "check", "--engine", "nope"])
+    assert isinstance(found.exception, UnknownNameError)  # the program exits with 2
+    assert str(found.exception) == "unknown engine 'nope'; known: ase, auto, torchsim"
+    assert found.stdout == ""

@@ -11,14 +11,17 @@ from types import SimpleNamespace
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from typer.testing import CliRunner
 
 from tests.dynamics.test_run import protocol
+from zifbench.cli import app
 from zifbench.dynamics.forecast import (
     MINIMISATION_CALLS,
     PROBE_STEPS,
     Forecast,
     StepCost,
     choose,
+    choose_alone,
     forecast,
     parse_hours,
     probe,
@@ -122,12 +125,49 @@ def test_a_budget_buys_short_profiles_of_all_before_long_ones() -> None:
     assert choose(rows, 1e3) == {"a": paper, "b": paper, "c": paper}
 
 
+def test_a_table_tells_what_fits_together_from_what_fits_alone(monkeypatch) -> None:
+    from zifbench.dynamics import simulate
+
+    rows = [
+        row(name, profile, minutes / 60.0)
+        for name, all_minutes in {
+            "a": (2.5, 90, 900),
+            "b": (1.4, 2.9, 90),
+            "c": (3.2, 9, 90),
+        }.items()
+        for profile, minutes in zip(Profile, all_minutes, strict=True)
+    ]
+    assert choose_alone(rows, 3.0 / 60.0) == {"a": Profile.QUICK, "b": Profile.STANDARD}
+    monkeypatch.setattr(simulate, "forecast_protocols", lambda *args, **kwargs: rows)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def shown(*options: str) -> str:
+        return CliRunner().invoke(app, ["md", "forecast", "any", *options]).stdout
+
+    table = shown("--budget", "3min")
+    cells = [[cell.strip() for cell in line.split("│")] for line in table.splitlines()]
+    assert [line[1:4] for line in cells if len(line) == 5] == [
+        ["a", "quick, 2.5 min", "quick, 2.5 min"],
+        ["b", "no (quick, 1.4 min)", "standard, 2.9 min"],
+        ["c", "no (quick, 3.2 min)", "no (quick, 3.2 min)"],
+    ]
+    assert "this protocol and no other (--protocol NAME)" in table
+    assert "fits" not in shown()
+    found = json.loads(shown("--budget", "3min", "--json"))
+    assert [(r["protocol"], r["profile"]) for r in found if r["chosen"]] == [("a", "quick")]
+    assert [(r["protocol"], r["profile"]) for r in found if r["chosen_alone"]] == [
+        ("a", "quick"), ("b", "standard"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("text", "hours"), [("30min", 0.5), ("8h", 8.0), ("1.5d", 36.0)])
 def test_budgets_carry_their_unit(text, hours) -> None:
     assert parse_hours(text) == hours
 
 
-@pytest.mark.parametrize("text", ["8", "h", "", "-2h", "0h", "8 weeks", "infh", "nanh", "8hh"])
+@pytest.mark.parametrize(
+    "text", ["8", "h", "", "-2h", "0h", "8 weeks", "1s", "infh", "nanh", "8hh"]
+)
 def test_other_budgets_are_refused(text) -> None:
     with pytest.raises(DataError, match="--budget"):
         parse_hours(text)

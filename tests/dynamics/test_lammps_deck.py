@@ -386,7 +386,8 @@ def test_bad_input_is_refused_and_nothing_is_written(tmp_path) -> None:
         (["nve", "--pair", "lj/cut 5\nshell rm", "--pair-coeff", "x"], "is more than one line"),
         (["nve", "--pair", "x", "--pair-coeff", "x", "--pair-style", "nequip"], "for a model"),
         (["nve", "nequip-small", "--pair-coeff", "x"], "--pair-coeff is for --pair"),
-        (["nve", "nequip-small", "--supercell", "2x2"], "wanted one number such as 3"),
+        (["nve", "nequip-small", "--supercell", "2x2"], "or three such as 2x2x1"),
+        (["nve", "nequip-small", "--supercell", "1000"], "wanted one number from 1 to 999"),
         (["nve", "nowhere.nequip.zip"], "no such model file"),
     ],
 )

@@ -11,8 +11,16 @@ from ase.build import bulk
 from typer.testing import CliRunner
 
 from zifbench.cli import app
-from zifbench.dynamics.simulate import simulate
-from zifbench.errors import DataError, ModelError, SpeciesError, UnknownNameError, ZifbenchError
+from zifbench.dynamics.simulate import forecast_protocols, simulate
+from zifbench.dynamics.starts import read_starts
+from zifbench.errors import (
+    DataError,
+    ModelError,
+    ResultError,
+    SpeciesError,
+    UnknownNameError,
+    ZifbenchError,
+)
 from zifbench.profiles import Profile
 
 PROTOCOL = """
@@ -42,13 +50,21 @@ def without():
 """
 
 
+OVERLAP = "^overlap, before any step: Cu 0 and Cu 1 are 0.05 Å apart; mend the structure$"
+
+
 @pytest.fixture
 def place(tmp_path) -> Path:
     for ensemble in ("nvt", "npt"):
         text = PROTOCOL.format(ensemble=ensemble)
         (tmp_path / f"own-{ensemble}.toml").write_text(text)
     (tmp_path / "model.py").write_text(FACTORY)
-    ase.io.write(tmp_path / "copper.extxyz", bulk("Cu", cubic=True).repeat(2))
+    copper = bulk("Cu", cubic=True).repeat(2)
+    ase.io.write(tmp_path / "copper.extxyz", copper)
+    frames = [bulk("Cu", a=a, cubic=True).repeat(2) for a in (3.5, 3.6, 3.7)]
+    ase.io.write(tmp_path / "three.extxyz", frames)
+    copper.positions[1] = copper.positions[0] + [0.05, 0.0, 0.0]
+    ase.io.write(tmp_path / "overlap.extxyz", copper)
     return tmp_path
 
 
@@ -71,7 +87,14 @@ def test_a_protocol_and_a_model_of_ones_own(place) -> None:
     ("options", "error", "reason"),
     [
         ({"model": "without"}, ModelError, "gives no stress, which stage warm of own-npt needs"),
-        ({"starts": ["nowhere.cif"]}, UnknownNameError, "nowhere.cif"),
+        ({"starts": ["nowhere.cif"]}, DataError, r"^nowhere.cif: no such file; if .{,120}$"),
+        ({"starts": ["no/crystal.lmp"]}, DataError, "no such .* mean castel2024/crystal.lmp"),
+        ({"starts": ["qqqq"]}, UnknownNameError, r"^unknown asset 'qqqq'; `zifbench data assets`"),
+        ({"starts": ["three.extxyz"]}, DataError, "holds 3 frames, .* as in three.extxyz@0"),
+        ({"starts": ["three.extxyz@3"]}, DataError, "holds 3 frames; wanted .* from -3 to 2"),
+        ({"starts": ["three.extxyz@x"]}, DataError, "'x' is no number of a frame"),
+        ({"starts": ["three.extxyz@2", "three.extxyz@-1"]}, DataError, "'three-frame2' is there"),
+        ({"starts": ["overlap.extxyz"]}, DataError, OVERLAP),
         ({"starts": ["copper.extxyz", "copper.extxyz"]}, DataError, "called 'copper' is there"),
         ({"protocol": "nvt-cristal"}, UnknownNameError, "did you mean nvt-crystal"),
     ],
@@ -108,3 +131,30 @@ def test_the_list_of_protocols() -> None:
     found = CliRunner().invoke(app, ["md", "protocols", "--json"], catch_exceptions=False)
     names = [row["name"] for row in json.loads(found.stdout)]
     assert {"nvt-crystal", "melt-quench", "finite-strain", "stability"} <= set(names)
+
+
+@pytest.mark.parametrize(("index", "edge_A"), [(0, 7.0), (1, 7.2), (-1, 7.4)])
+def test_one_frame_of_several_is_chosen_as_in_ase(place, index, edge_A) -> None:
+    found = read_starts([f"{place / 'three.extxyz'}@{index}"], (1, 1, 1))
+    assert list(found) == [f"three-frame{index % 3}"]
+    assert found[f"three-frame{index % 3}"].cell.lengths() == pytest.approx([edge_A] * 3)
+
+
+def test_a_forecast_begins_with_what_a_run_begins_with(place) -> None:
+    with pytest.raises(DataError, match=OVERLAP):
+        forecast_protocols(
+            f"{place / 'model.py'}:with_stress", [str(place / "own-nvt.toml")],
+            starts=[str(place / "overlap.extxyz")], trust=True,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("budget_h", [None, 1.0])
+def test_a_damaged_record_is_left_alone(place, budget_h) -> None:
+    (place / "run").mkdir()
+    (place / "run" / "run.json").write_text("garbage")
+    with pytest.raises(ResultError, match=r"no record .* put back a copy of it, .* another --out$"):
+        simulate(
+            str(place / "own-nvt.toml"), f"{place / 'model.py'}:with_stress", place / "run",
+            budget_h=budget_h, starts=[str(place / "copper.extxyz")], trust=True,
+        )  # fmt: skip
+    assert (place / "run" / "run.json").read_text() == "garbage"

@@ -77,10 +77,20 @@ def test_nothing_there(name: str, words: str) -> None:
         load_potential(name)
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
-def test_device_that_is_not_here(tmp_path: Path, device: str) -> None:
+@pytest.mark.parametrize(
+    ("device", "gpus", "words"),
+    [
+        ("gpu", 0, "auto, cpu, cuda or cuda:N"),
+        ("cuda:99", 0, "auto or cpu"),
+        ("cuda:99", 1, "cpu or cuda"),
+    ],
+)
+def test_device_that_is_not_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, words: str
+) -> None:
     path = save_torchscript(tmp_path / "m.pth")
-    with pytest.raises(ModelError, match=f"no device '{device}'.*; use .*cpu.* cuda"):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    with pytest.raises(ModelError, match=f"no device '{device}'.*; use {words}$"):
         load_potential(str(path), device=device)
 
 

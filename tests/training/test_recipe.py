@@ -113,7 +113,7 @@ def test_the_dummy_is_known_and_no_recipe():
     [
         ("just words", "is no recipe: it holds str"),
         ("a: [", "is no recipe: "),
-        ("a: 1", "schema None, wanted 1; is it a recipe"),
+        ("a: 1", "if it is a recipe, begin it with the line schema: 1"),
         ("schema: 1", "about is missing"),
         ("1: 2", "wanted keys and values"),
     ],

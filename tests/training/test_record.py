@@ -59,6 +59,8 @@ def test_a_record_goes_on_with_the_same_request_only(tmp_path, make_frames):
     ):
         with pytest.raises(ResultError, match=f"was begun with {name} = .*, now it is"):
             open_record(out, other)
+    with pytest.raises(ResultError, match="with threads = 1, now it is not given; go on"):
+        open_record(out, record_of(tmp_path, make_frames, threads=None))
 
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path, make_frames):

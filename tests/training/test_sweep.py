@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from tests.leaderboard.test_leaderboard import make_result
 from tests.test_cli import run as zifbench
 from tests.training.stores import TINY, tiny_store
 from zifbench.benchmark.result import save_result
+from zifbench.cli import app
 from zifbench.dataset.splits.manifest import load_split
 from zifbench.dataset.store import open_store
 from zifbench.errors import (
@@ -87,6 +91,45 @@ def test_grids_of_the_package_are_whole(name):
     cells = cells_of(grid, folder, splits)
     assert {cell.candidate for cell in cells} == set(grid.candidates)
     assert len({cell.name for cell in cells}) == len(cells)
+
+
+def test_changes_are_words_or_a_mapping(tmp_path):
+    pytest.importorskip("yaml")
+    entries = {"epochs": 1, "learning_rate": 1e-5, "name": "yes", "stop.hours": None}
+    entries["model"] = {"l_max": 1, "parity": "all", "hidden": [15, 15]}
+    words = (
+        "epochs=1", "learning_rate=1.0e-05", "name='yes'", "stop.hours=null", "model.l_max=1",
+        "model.parity=all", "model.hidden=[15, 15]",
+    )  # fmt: skip
+    one = {"recipe": "nequip-small", "set": entries}
+    grid, _ = load_grid(write_grid(tmp_path, candidates={"one": one}))
+    assert grid.candidates["one"].set == words
+    one["set"] = {"epochs": 1, "model": {"features": 8}}
+    grid, folder = load_grid(write_grid(tmp_path, candidates={"one": one}))
+    recipe = cells_of(grid, folder, ("given",))[0].recipe
+    assert (recipe.epochs, recipe.model.features) == (1, 8)
+    one["set"] = {"stop": {1: 2}}
+    with pytest.raises(DataError, match=r"stop\.1 is no name of an entry"):
+        load_grid(write_grid(tmp_path, candidates={"one": one}))
+
+
+def test_a_grid_without_a_schema_is_told_the_line(tmp_path):
+    pytest.importorskip("yaml")
+    path = tmp_path / "grid.yaml"
+    path.write_text("about: mine")
+    with pytest.raises(DataError, match=r"grid\.yaml does not say .* with the line schema: 1$"):
+        load_grid(str(path))
+
+
+def test_the_grid_of_the_readme_is_whole(tmp_path):
+    pytest.importorskip("yaml")
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yaml\n(# grid\.yaml\n.*?)```", readme, flags=re.DOTALL)
+    path = tmp_path / "grid.yaml"
+    path.write_text(text)
+    grid, folder = load_grid(str(path))
+    cells = cells_of(grid, folder, tuple(grid.splits.names()))
+    assert {cell.recipe.epochs for cell in cells if cell.recipe is not None} == {20}
 
 
 # Table 1 of Castel et al. 2024, and the two λσ of its supplement: architecture, rotation order,
@@ -251,8 +294,20 @@ def test_what_is_finished_is_not_trained_again(plan, monkeypatch):
     finish(plan, plan.cells[0], 1.0)
     done = []
     monkeypatch.setattr(sweep_run, "train", lambda *words, **how: done.append(words[3]))
-    run_cells(plan, plan.cells[:2], sweep_run.Machine())
+    said = []
+    run_cells(plan, plan.cells[:2], sweep_run.Machine(), say=said.append)
     assert done == [plan.folder(plan.cells[1])]
+    assert said == ["one/random-3/5, training 2 of 2"]
+    run_cells(plan, plan.cells[:1], sweep_run.Machine(), say=said.append)
+    assert said[1:] == ["nothing was left to do: finished before, 1 of 1"]
+
+
+def test_tables_of_nothing_are_listed_without_pictures(made, tmp_path):
+    one = {"one": {"recipe": "nequip-small"}}
+    grid = write_grid(tmp_path, candidates=one, splits=None)
+    words = ["--data", made[0], "--split", made[1], "--out", tmp_path / "sweep", "--tables"]
+    shown = CliRunner().invoke(app, ["sweep", grid, *map(str, words)])
+    assert shown.stdout.endswith("sweep (table.md, table.csv)\n")
 
 
 def test_the_grid_says_how_long_speed_is_measured(made, tmp_path, monkeypatch):

@@ -19,12 +19,12 @@ from ase.calculators.calculator import Calculator
 from zifbench.analysis.timeseries import mean_estimate
 from zifbench.ase_io import full_stress
 from zifbench.dynamics.cases import cases
-from zifbench.dynamics.engines import check_torchsim, make_engine
+from zifbench.dynamics.engines import ENGINES, check_torchsim, make_engine
 from zifbench.dynamics.engines.interface import Engine
 from zifbench.dynamics.integrators import Damping
 from zifbench.dynamics.known import IdealGas, SoftFluid, SpringCrystal
 from zifbench.dynamics.protocol import Protocol, parse_protocol
-from zifbench.errors import ModelError, ZifbenchError
+from zifbench.errors import ModelError, ZifbenchError, unknown_name
 from zifbench.frames import FloatArray, Frames, concatenate
 from zifbench.potentials.card import Check
 from zifbench.profiles import Profile
@@ -49,6 +49,8 @@ def engine_maker(name: str) -> EngineMaker:
         UnknownNameError: there is none.
         MissingDependencyError: it is not installed.
     """
+    if name not in ENGINES:
+        raise unknown_name("engine", name, ENGINES)
     if name != "torchsim":
         return lambda calculator: make_engine(name, calculator)
     check_torchsim()

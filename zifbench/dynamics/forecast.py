@@ -205,6 +205,14 @@ def choose(forecasts: Sequence[Forecast], budget_h: float) -> dict[str, Profile]
     return {name: row.profile for name, row in taken.items()}
 
 
+def choose_alone(forecasts: Sequence[Forecast], budget_h: float) -> dict[str, Profile]:
+    """The longest profile of each protocol that fits by itself; see `choose`."""
+    found: dict[str, Profile] = {}
+    for name in dict.fromkeys(row.protocol for row in forecasts):
+        found |= choose([row for row in forecasts if row.protocol == name], budget_h)
+    return found
+
+
 def parse_hours(text: str) -> float:
     """Hours from "30min", "8h" or "2d".
 
@@ -216,7 +224,9 @@ def parse_hours(text: str) -> float:
     try:
         hours = float(number) * _UNITS_H[unit]
     except (ValueError, KeyError) as error:
-        raise DataError(f"--budget {text!r}: wanted a time such as 30min, 8h or 2d") from error
+        raise DataError(
+            f"--budget {text!r}: wanted a time in minutes, hours or days, such as 30min, 8h or 2d"
+        ) from error
     if not 0.0 < hours < float("inf"):
         raise DataError(f"--budget {text!r}: wanted a time above zero")
     return hours

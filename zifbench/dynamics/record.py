@@ -88,6 +88,14 @@ def stage_attributes(segment: Segment, replica: str) -> dict[str, Any]:
     return known
 
 
+def no_record(file: Path, error: Exception) -> ResultError:
+    """The error for a `run.json` that cannot be read."""
+    return ResultError(
+        f"{file} is no record of a run ({type(error).__name__}: {error}); put back a copy of it, "
+        "or begin anew with another --out"
+    )
+
+
 class Record:
     """`run.json` of a directory; made, or read and compared.
 
@@ -124,7 +132,7 @@ class Record:
             outcomes = [Outcome(**row) for row in old["outcomes"]]
             before = dict(old["run"])
         except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ResultError(f"{self._path} is no record of a run: {error}") from error
+            raise no_record(self._path, error) from error
         for key, value in self._identity.items():
             if before.get(key) != value:
                 raise ResultError(

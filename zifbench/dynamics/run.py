@@ -80,7 +80,7 @@ def run_protocol(
         engine = make_engine(engine, calculator, batch_atoms=batch_atoms)
     engine.check(protocol)
     for name, atoms in starts.items():
-        _check_start(protocol, name, atoms)
+        check_start(protocol, name, atoms)
     what = identity(protocol, profile, starts, model, seed=seed, engine=engine.name)
     record = Record(out, what, parity)
     saved = _unfinished(out, record)
@@ -100,8 +100,17 @@ def run_protocol(
     return sorted(record.outcomes.values(), key=lambda o: order.get(o.replica, len(order)))
 
 
-def _check_start(protocol: Protocol, name: str, atoms: Atoms) -> None:
-    """Refuse what no stage could move, and what a rule cannot look at."""
+def check_start(protocol: Protocol, name: str, atoms: Atoms) -> None:
+    """Refuse what no stage could move, and what a rule cannot look at.
+
+    Args:
+        protocol: What is to be run.
+        name: Of the structure, for the message.
+        atoms: The structure.
+
+    Raises:
+        DataError: it cannot be run.
+    """
     if len(atoms) < 2 or not atoms.pbc.all() or not atoms.cell.volume > 0.0:
         raise DataError(
             f"{name}: {len(atoms)} atoms, periodic {atoms.pbc.tolist()}, volume "

@@ -13,9 +13,10 @@ from zifbench.dynamics.engines import make_engine
 from zifbench.dynamics.forecast import Forecast, StepCost, choose, forecast, probe
 from zifbench.dynamics.parity import engine_path, parity_checks, refuse_failed
 from zifbench.dynamics.protocol import Protocol, load_protocol, protocol_names
-from zifbench.dynamics.run import RUN_FILE, Outcome, run_protocol
+from zifbench.dynamics.record import no_record
+from zifbench.dynamics.run import RUN_FILE, Outcome, check_start, run_protocol
 from zifbench.dynamics.starts import read_starts
-from zifbench.errors import DataError, ResultError
+from zifbench.errors import DataError
 from zifbench.frames import Frames
 from zifbench.potentials.core import Potential, check_applicable, compute
 from zifbench.potentials.loading import load_eager_float64, load_potential
@@ -71,7 +72,7 @@ def simulate(
     """
     what = load_protocol(protocol)
     names = tuple(starts or (what.start,))
-    structures = read_starts(names, what.supercell)
+    structures = _checked_starts(what, names, what.supercell)
     potential = load_potential(model, device=device, trust=trust)
     calculator = _calculator(potential, structures)
     mover = make_engine(engine, calculator, batch_atoms=batch_atoms)
@@ -101,6 +102,16 @@ def simulate(
         parity=parity,
         engine=mover,
     )
+
+
+def _checked_starts(
+    what: Protocol, names: Sequence[str], supercell: tuple[int, int, int]
+) -> dict[str, Atoms]:
+    """Structures that the protocol can begin with: neither a model nor a probe sees others."""
+    structures = read_starts(names, supercell)
+    for name, atoms in structures.items():
+        check_start(what, name, atoms)
+    return structures
 
 
 def _calculator(potential: Potential, structures: Mapping[str, Atoms]) -> PotentialCalculator:
@@ -149,7 +160,7 @@ def forecast_protocols(
         for what in chosen:
             names = tuple(starts or (what.start,))
             if names not in cells:
-                cell = read_starts(names, _CELL)
+                cell = _checked_starts(what, names, _CELL)
                 calculator = _calculator(potential, cell)
                 cost = _probe(calculator, cell, potential)
                 cells[names] = cell, cost, make_engine("auto", calculator).at_once
@@ -206,4 +217,4 @@ def _begun_with(out: Path) -> Profile | None:
     try:
         return Profile(json.loads(file.read_text(encoding="utf-8"))["run"]["profile"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ResultError(f"{file} is no record of a run: {error}") from error
+        raise no_record(file, error) from error

@@ -374,7 +374,8 @@ def choose_device(device: str) -> str:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
+        others = "cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
         raise ModelError(
-            f"no device {device!r} here ({_last_line(error)}); use cpu or cuda"
+            f"no device {device!r} here ({_last_line(error)}); use {others}"
         ) from error
     return device

@@ -224,7 +224,7 @@ def _flat(entries: Mapping[str, Any], section: str = "") -> dict[str, Any]:
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    text = "not given" if value is None else str(value)
     return f"{text[:12]}…" if len(text) == 64 else text
 
 

@@ -59,10 +59,13 @@ def check_schema(table: Mapping[str, Any], schema: int, *, where: str, kind: str
     Raises:
         DataError: it is.
     """
-    if table.get("schema") != schema:
+    if "schema" not in table:
         raise DataError(
-            f"{where}: schema {table.get('schema')!r}, wanted {schema}; is it a {kind}?"
+            f"{where} does not say which schema it has; if it is a {kind}, begin it with the line "
+            f"schema: {schema}"
         )
+    if table["schema"] != schema:
+        raise DataError(f"{where}: schema {table['schema']!r}, wanted {schema}; is it a {kind}?")
 
 
 def read_yaml(path: Path, kind: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from zifbench.errors import DataError, unknown_name
+from zifbench.errors import DataError, UnknownNameError, near_names, unknown_name
 
 REGISTRY_FILE = Path(__file__).with_name("assets.toml")
 REGISTRY_SCHEMA = 1
@@ -88,13 +88,16 @@ class Registry:
             return [self.records[name]]
         if name in self.groups:
             return [self.assets[member] for member in self.groups[name].members]
-        # The short list first: all 95 names help nobody who is far off.
-        raise unknown_name("asset", name, self._near(name))
+        raise self._unknown(name)
 
-    def _near(self, name: str) -> list[str]:
+    def _unknown(self, name: str) -> UnknownNameError:
+        """The nearest names; all of them, a hundred, would help nobody who is far off."""
         short = [*self.groups, *self.records]
         tail = [a for a in self.assets if a.rpartition("/")[2] == name.rpartition("/")[2]]
-        return tail or ([*short, *self.assets] if "/" in name or "." in name else short)
+        known = tail or ([*short, *self.assets] if "/" in name or "." in name else short)
+        if tail or near_names(name, known):
+            return unknown_name("asset", name, known)
+        return UnknownNameError(f"unknown asset {name!r}; `zifbench data assets` lists them all")
 
 
 def load_registry(path: Path = REGISTRY_FILE) -> Registry:

@@ -89,7 +89,8 @@ def parse_supercell(text: str) -> tuple[int, int, int]:
     """
     if not re.fullmatch(r"[1-9]\d{0,2}(x[1-9]\d{0,2}x[1-9]\d{0,2})?", text):
         raise DataError(
-            f"--supercell {text!r}: wanted one number such as 3, or three such as 2x2x1"
+            f"--supercell {text!r}: wanted one number from 1 to 999 such as 3, or three such as "
+            "2x2x1"
         )
     numbers = [int(part) for part in text.split("x")]
     a, b, c = numbers * 3 if len(numbers) == 1 else numbers

@@ -5,6 +5,7 @@
     source: …
     candidates:                 the rows of the table
       l1-r6: {recipe: nequip-castel2024, set: [model.l_max=1]}
+      l1-r5: {recipe: nequip-castel2024, set: {cutoff_A: 5, model: {l_max: 1}}}
       dummy-mean: {recipe: dummy-mean}
     seeds: [666, 667, 668]      one training of each candidate on each split for every seed
     profile: paper              how long the speed is measured (`zifbench tasks`)
@@ -26,7 +27,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -43,6 +44,7 @@ from zifbench.training.strict import (
     names_in,
     read_yaml,
     validated,
+    yaml_module,
 )
 
 GRID_FOLDER = Path(__file__).with_name("grids")
@@ -55,13 +57,38 @@ class Candidate(Strict):
 
     Attributes:
         recipe: Name of a recipe, or a file beside the grid; `dummy-mean` for the dummy.
-        set: Entries of the recipe to change, each `key=value`.
+        set: Entries of the recipe to change, each `key=value`; in the file a mapping means the
+            same.
         splits: Names of the splits that it is trained on; empty means all.
     """
 
     recipe: str
     set: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
+
+    @field_validator("set", mode="before")
+    @classmethod
+    def _are_words(cls, entries: object) -> object:
+        return _as_words(entries) if isinstance(entries, Mapping) else entries
+
+
+def _as_words(entries: Mapping[Any, Any], section: str = "") -> tuple[str, ...]:
+    """`key=value` and `section.key=value` of a mapping."""
+    words: list[str] = []
+    for key, value in entries.items():
+        if not isinstance(key, str):
+            raise ValueError(f"{section}{key!r} is no name of an entry")
+        if isinstance(value, Mapping):
+            words += _as_words(value, f"{section}{key}.")
+        else:
+            words.append(f"{section}{key}={_as_word(value)}")
+    return tuple(words)
+
+
+def _as_word(value: object) -> str:
+    """YAML of a value, in one line."""
+    text = yaml_module().safe_dump(value, default_flow_style=True, width=float("inf"))
+    return str(text).removesuffix("\n").removesuffix("\n...")
 
 
 class Draws(Strict):

@@ -52,17 +52,22 @@ def run_cells(
     """
     keep_splits(plan)
     failed: dict[str, ZifbenchError] = {}
+    n_finished = 0
     for number, cell in enumerate(cells, start=1):
         try:
             _make_ours(plan, cell, replace=replace)
             if isinstance(outcome_of(plan, cell), str):
                 say(f"{cell.name}, training {number} of {len(cells)}")
                 _train(plan, cell, machine, progress, say)
+            else:
+                n_finished += 1
         except BusyError:
             say(f"{cell.name} is trained by another process, and left to it")
         except ZifbenchError as error:  # the input was checked with the plan: it is about the cell
             failed[cell.name] = error
             say(f"{cell.name} failed: {error}")
+    if cells and n_finished == len(cells):
+        say(f"nothing was left to do: finished before, {n_finished} of {n_finished}")
     return failed
 
 
