@@ -82,6 +82,9 @@ _MEMORY_WORDS = (
     "cannot allocate memory",
     "bad_alloc",
     "status_alloc_failed",
+    "out-of-memory",  # what SLURM says for the kernel
+    "oom_kill",
+    "oom-kill",
     "is killed by signal: killed",
 )
 

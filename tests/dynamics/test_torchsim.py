@@ -289,6 +289,15 @@ def test_a_batch_that_outgrows_the_memory_is_halved(tmp_path, four, error, since
     assert remarks == {"argon0": "memory for 32 atoms at once"}
 
 
+def test_a_limit_of_an_earlier_session_is_no_lack_of_memory(tmp_path) -> None:
+    """A run that goes on where there is more room keeps its batches, and says nothing of memory."""
+    stopped = Small(0, StoppedError(), 20)
+    with pytest.raises(StoppedError):
+        go(ALL, tmp_path / "run", stopped, batch_atoms=64, checkpoint_s=0)
+    go(ALL, tmp_path / "run", batch_atoms=1000)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["remarks"] == {}
+
+
 def test_memory_that_lacks_outside_the_model_halves_what_moves(tmp_path, four, monkeypatch) -> None:
     """Where numbers are taken over, those of the atoms first: downhill, and later on the way."""
     whole_copy, lacked, calls = torch.Tensor.index_copy, [], itertools.count()

@@ -167,9 +167,9 @@ def test_a_model_stands_once_in_a_table(board):
 def test_only_what_tells_models_apart_refuses_one(board):
     """A Python file alone may make any number of models."""
 
-    def made(*weights):
+    def made(*weights, name="file.py:make"):
         result = make_result()
-        card = {"format": "Python factory", "weights_sha256": weights}
+        card = {"format": "Python factory", "weights_sha256": weights, "name": name}
         return result.model_copy(update={"model": result.model.model_copy(update=card)})
 
     board(made(), name="one")
@@ -178,6 +178,7 @@ def test_only_what_tells_models_apart_refuses_one(board):
     board(made("v"), name="four")
     with pytest.raises(ResultError, match="already, as 'three'"):
         board(made("w"), name="five")
+    board(made("w", name="file.py:make_in_float64"), name="five")
 
 
 def test_a_board_where_a_model_stands_twice_still_loads(board):

@@ -287,11 +287,23 @@ def test_a_calculator_without_memory(module: Path, frames: Frames) -> None:
         compute(load_potential(f"{module}:Full", device="cpu", trust=True), frames)
 
 
+class Tensor:
+    """As torch's, which needs a gradient or lies on a GPU."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        self.error = error
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        raise self.error("detach it")
+
+
 @pytest.mark.parametrize(
     ("result", "message"),
     [
         ({"energy": None}, "Odd gives as energy None, wanted real numbers"),
-        ({"energy": "abc"}, "Odd gives as energy abc, wanted real numbers"),
+        ({"energy": "abc"}, "Odd gives as energy a str, abc, wanted real numbers"),
+        ({"energy": Tensor(RuntimeError)}, "Odd gives as energy a Tensor, .*, wanted real numbers"),
+        ({"energy": Tensor(TypeError)}, "Odd gives as energy a Tensor, .*, wanted real numbers"),
         ({"energy": [1.0, 2.0]}, "Odd gives as energy 2 numbers, wanted one"),
         ({"forces": 1j * np.ones((8, 3))}, "Odd gives as forces .*j.*…, wanted real numbers"),
         ({"forces": [[1.0], [1.0, 2.0]]}, "Odd gives as forces .*, wanted real numbers"),

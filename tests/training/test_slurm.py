@@ -26,6 +26,9 @@ import json, os, subprocess, sys
 options = dict(word[2:].split("=") for word in sys.argv[1:] if "=" in word and word[:2] == "--")
 program = sys.argv[next(k for k, word in enumerate(sys.argv) if k and word[:2] != "--"):]
 nodes, each = int(options["nodes"]), int(options["ntasks-per-node"])
+tasks = int(options.get("ntasks", os.environ["SLURM_NTASKS"]))  # of the job, if nothing is said
+if tasks != nodes * each:
+    each = -(-tasks // nodes)
 step = {{"SLURM_NNODES": nodes, "SLURM_NTASKS_PER_NODE": each, "SLURM_NTASKS": nodes * each}}
 step["SLURM_NODELIST"] = "127.0.0.1"
 tasks = []
@@ -76,6 +79,9 @@ def test_nodes_that_are_there_are_taken(monkeypatch, job):
     slurm.check_nodes(2)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")  # begun by srun, but once
     slurm.check_nodes(1)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    monkeypatch.setenv("SLURM_PTY_PORT", "40001")  # typed in a shell that srun has begun
+    slurm.check_nodes(2)
     for name in JOB:
         monkeypatch.delenv(name)
     slurm.check_nodes(1)
@@ -85,10 +91,16 @@ def test_what_srun_is_given(monkeypatch, job):
     assert slurm.launcher(1, 4) == []
     words = slurm.launcher(2, 4)
     assert words[0] == "srun"
-    assert {"--nodes=2", "--ntasks-per-node=4", "--kill-on-bad-exit=1", "--overlap"} <= set(words)
+    assert {"--nodes=2", "--ntasks=8", "--ntasks-per-node=4"} <= set(words)
+    assert {"--kill-on-bad-exit=1", "--overlap", "--export=ALL"} <= set(words)
     assert not any(word.startswith("--cpus-per-task") for word in words)
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
-    assert "--cpus-per-task=8" in slurm.launcher(2, 4)
+    # The cores of a node, whatever the job's own tasks are.
+    for cores, tasks, each in (("8", "4", 8), ("32", None, 8), ("2", None, 1)):
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", cores)
+        if tasks is not None:
+            monkeypatch.setenv("SLURM_NTASKS_PER_NODE", tasks)
+        assert f"--cpus-per-task={each}" in slurm.launcher(2, 4)
+        monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
 
 
 @pytest.mark.slow

@@ -225,6 +225,27 @@ def test_the_reason_of_the_process_is_told(monkeypatch, tmp_path, kind, reason, 
         trained_by(monkeypatch, tmp_path, code)
 
 
+@pytest.mark.parametrize(("kind", "error"), [("failed", TrainingError), ("diverged", None)])
+def test_what_is_on_disk_counts_more_than_how_the_process_ended(monkeypatch, tmp_path, kind, error):
+    """Where one process fails, srun kills the others, and says that of all of them."""
+    code = (
+        "import json, os\n"
+        f"open(r'{tmp_path}/ending.json', 'w')"
+        f".write(json.dumps(dict(kind={kind!r}, reason='why', epochs=1)))\nos.kill(os.getpid(), 9)"
+    )
+    if error is None:
+        assert trained_by(monkeypatch, tmp_path, code).kind == kind
+    else:
+        with pytest.raises(error, match="training failed: why"):
+            trained_by(monkeypatch, tmp_path, code)
+
+
+def test_the_kernel_through_slurm(monkeypatch, tmp_path):
+    said = "slurmstepd: error: Detected 1 oom_kill event in StepId=1.0. Some of the step"
+    with pytest.raises(OutOfMemoryError, match="ended with code 1: slurmstepd: error: Detected 1"):
+        trained_by(monkeypatch, tmp_path, f"print({said!r}); raise SystemExit(1)")
+
+
 def test_a_process_that_says_nothing_is_quoted(monkeypatch, tmp_path):
     with pytest.raises(TrainingError, match="ended with code 5: the last words") as caught:
         trained_by(monkeypatch, tmp_path, "import sys; print('the last words'); sys.exit(5)")

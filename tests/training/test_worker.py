@@ -10,6 +10,8 @@ from zifbench.training.ending import Ending, read_ending, write_ending
 
 train = pytest.importorskip("nequip.scripts.train")
 
+from zifbench.training.recorder import TrainingStoppedError  # noqa: E402
+
 
 @pytest.fixture
 def asked(monkeypatch):
@@ -68,6 +70,18 @@ def test_what_fails_before_the_first_epoch_is_told(monkeypatch, tmp_path, asked,
     with pytest.raises(type(error)):
         run(tmp_path)
     assert read_ending(tmp_path) == ending
+
+
+def test_who_stops_since_another_process_did_says_nothing(monkeypatch, tmp_path, asked):
+    """On another node the reason may not be seen at once."""
+
+    def stop():
+        raise TrainingStoppedError("the loss is nan")
+
+    monkeypatch.setattr(train, "main", stop)
+    with pytest.raises(TrainingStoppedError):
+        run(tmp_path)
+    assert read_ending(tmp_path) is None
 
 
 def test_a_reason_that_is_there_is_not_replaced(monkeypatch, tmp_path, asked):

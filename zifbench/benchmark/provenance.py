@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
+import re
 import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +17,9 @@ from zifbench.benchmark.result import Provenance
 from zifbench.files import printable
 from zifbench.units import GIB
 
+# Of this machine, or outside the folder one is in: at the beginning of a word, of a value, or of an
+# entry of a list.
+_FOLDERS = re.compile(r"(?:(?<=[=,])|^)(?:/|\.\./)(?:[^,]*/)?")
 PACKAGES = (
     "numpy",
     "ase",
@@ -84,9 +88,5 @@ def device_name(device: str) -> str:
 
 def command_line() -> str:
     """The command without the folders of this machine."""
-    words = [Path(sys.argv[0]).name]
-    for word in sys.argv[1:]:
-        option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
-        is_of_here = Path(value).is_absolute() or value.startswith("..")
-        words.append(f"{option}{equals}{Path(value).name if is_of_here else value}")
+    words = [Path(sys.argv[0]).name, *(_FOLDERS.sub("", word) for word in sys.argv[1:])]
     return printable(shlex.join(words))

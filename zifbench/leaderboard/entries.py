@@ -155,12 +155,12 @@ def _check_new(results: Mapping[Path, Result], file: Path) -> None:
     Raises:
         ResultError: there is one.
     """
-    known = {result.model.digest: path for path, result in results.items() if _is_known(result)}
+    known = {_told_by(result.model): path for path, result in results.items() if _is_known(result)}
     for other in sorted(file.parent.glob("*.json")):
         if other == file:
             continue
         entry = parse_record(Entry, other)
-        there = entry.seeds or ([entry.model.digest] if _is_known(entry) else [])
+        there = entry.seeds or ([_told_by(entry.model)] if _is_known(entry) else [])
         twice = next((digest for digest in there if digest in known), None)
         if twice is not None:
             part = f"a seed of {entry.name!r}" if entry.seeds else repr(entry.name)
@@ -169,6 +169,11 @@ def _check_new(results: Mapping[Path, Result], file: Path) -> None:
                 f"--name {shlex.quote(entry.name)} --replace to replace that entry, or delete its "
                 "file first to give the model another name"
             )
+
+
+def _told_by(card: ModelCard) -> str:
+    """What tells a model from others: one file of code may make several from the same weights."""
+    return f"{card.digest} {card.name}" if card.format == ModelFormat.PYTHON else card.digest
 
 
 def _is_known(made: Result | Entry) -> bool:

@@ -115,10 +115,11 @@ class AsePotential:
         value = output.get(name)
         try:
             array = np.asarray(value)
-        except ValueError:  # rows of different length
+        except (ValueError, TypeError, RuntimeError):  # rows of different length; a tensor
             array = np.asarray(None)
         if array.dtype.kind not in "fiu":
-            shown = " ".join(str(value).split())
+            shown = "None" if value is None else f"a {type(value).__name__}, {value}"
+            shown = " ".join(shown.split())
             self._refuse(name, shown[:60] + "…" * (len(shown) > 60), "real numbers")
         return array
 
@@ -131,7 +132,9 @@ def _failure(what: str, error: BaseException) -> ZifbenchError:
     reason = " ".join(str(error).split())[:300]
     if lacks_memory(error):
         kind = type(error).__name__
-        return OutOfMemoryError(f"{what} lacks memory ({kind}: {reason}); take smaller frames")
+        return OutOfMemoryError(
+            f"{what} lacks memory ({kind}: {reason}); it wants fewer atoms or a larger machine"
+        )
     return ModelError(f"{what} fails: {type(error).__name__}: {reason}")
 
 

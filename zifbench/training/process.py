@@ -15,14 +15,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from zifbench.errors import BusyError, OutOfMemoryError, ResultError, TrainingError
+from zifbench.errors import (
+    BusyError,
+    OutOfMemoryError,
+    ResultError,
+    TrainingError,
+    lacks_memory,
+)
 from zifbench.training.ending import ENDING_FILE, Ending, read_ending
 from zifbench.training.paths import LAST_FILE, LOG_FILE
 from zifbench.training.slurm import launcher, without_slurm
 
 PARENT_VARIABLE = "ZIFBENCH_TRAINING_PARENT"
 _LOOK_S = 0.2  # between two looks at what the process has written
-_PATIENCE_S = 20.0  # for a process that was asked to end
+_PATIENCE_S = 45.0  # for a process that was asked to end; srun gives its own 30 s
 # What gloo says in the first of several processes when another one is killed; one that fails by
 # itself has written its own reason by then.
 _PEER_IS_GONE = "Connection closed by peer"
@@ -32,7 +38,7 @@ _KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 
 @contextlib.contextmanager
 def locked(file: Path) -> Iterator[int]:
-    """A lock that ends with the last process that has inherited it.
+    """A lock that ends with the last process that has inherited it, on this node.
 
     Yields:
         Its file descriptor, for processes to inherit.
@@ -95,7 +101,8 @@ def run_training(
         code = _watched([*begin, *command], log, threads=threads, lock=lock, look=look)
     ending = read_ending(directory)
     again = f"; {kept} is good, the same command goes on from there" if kept.is_file() else ""
-    if code in _KILLED or (ending is not None and _PEER_IS_GONE in ending.reason):
+    # srun says of a training that failed that it was killed, since it ends the other processes so.
+    if (ending is None and code in _KILLED) or (ending and _PEER_IS_GONE in ending.reason):
         raise OutOfMemoryError(
             f"the training process was killed, most likely for lack of memory{again}; a smaller "
             "batch_frames, cutoff_A or model needs less"
@@ -103,9 +110,9 @@ def run_training(
     if ending is None or ending.kind == "failed":
         _check_room(directory, "" if ending is None else ending.reason)
     if ending is None:
-        raise TrainingError(
-            f"the training process ended with code {code}: {last_line(directory / LOG_FILE)}{again}"
-        )
+        said = last_line(directory / LOG_FILE)
+        wrong = OutOfMemoryError if lacks_memory(RuntimeError(said)) else TrainingError
+        raise wrong(f"the training process ended with code {code}: {said}{again}")
     if ending.kind == "out of memory":
         raise OutOfMemoryError(
             f"not enough memory for one batch ({ending.reason}){again}; a smaller batch_frames, "

@@ -22,7 +22,8 @@ def check_nodes(nodes: int) -> None:
             times.
     """
     n_begun = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
-    if n_begun > 1:
+    typed = "SLURM_PTY_PORT" in os.environ  # in a shell that srun has begun, by a person and once
+    if n_begun > 1 and not typed:
         raise DataError(
             f"this command was begun {n_begun} times at once by srun; begin it once, without srun: "
             "--devices and --nodes start a process for each device"
@@ -44,15 +45,19 @@ def check_nodes(nodes: int) -> None:
 def launcher(nodes: int, devices: int) -> list[str]:
     """What begins a process for each device of each node; nothing on one node.
 
-    One node is left to Lightning. `--overlap`: the step of this command, which only waits, may have
-    the same cores.
+    One node is left to Lightning. All is said in full, since srun takes what is not from the job,
+    whose tasks may be others. `--overlap`: the step of this command, which only waits, may have the
+    same cores.
     """
     if nodes == 1:
         return []
-    words = ["srun", "--overlap", "--kill-on-bad-exit=1"]
-    words += [f"--nodes={nodes}", f"--ntasks-per-node={devices}"]
-    cores = os.environ.get("SLURM_CPUS_PER_TASK")  # which srun no longer takes over by itself
-    return [*words, f"--cpus-per-task={cores}"] if cores else words
+    words = ["srun", "--overlap", "--kill-on-bad-exit=1", "--export=ALL"]
+    words += [f"--nodes={nodes}", f"--ntasks={nodes * devices}", f"--ntasks-per-node={devices}"]
+    cores = int(os.environ.get("SLURM_CPUS_PER_TASK", "0"))
+    if cores:  # the cores of a node, shared by its processes
+        tasks = int(os.environ.get("SLURM_NTASKS_PER_NODE", "1"))
+        words.append(f"--cpus-per-task={max(1, cores * tasks // devices)}")
+    return words
 
 
 def without_slurm(environment: Mapping[str, str]) -> dict[str, str]:

@@ -36,7 +36,10 @@ def main(directory: Path) -> None:
     try:
         train.main()
     except Exception as error:
-        if read_ending(directory) is None:
+        from zifbench.training.recorder import TrainingStoppedError
+
+        # The first process has written why it stopped; another node may not see that at once.
+        if not isinstance(error, TrainingStoppedError) and read_ending(directory) is None:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             kind = "out of memory" if lacks_memory(error) else "failed"
             write_ending(directory, Ending(kind, f"{type(error).__name__}: {reason}", 0))

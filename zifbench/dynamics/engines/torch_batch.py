@@ -376,11 +376,13 @@ class TorchBatch:
         """See `Batch.state`."""
         return {
             "most_atoms": np.array(self._model.most_atoms),
+            "wanted_atoms": np.array(self._wanted_atoms),
             "stress": np.array(self.has_stress),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """See `Batch.restore`; forces were saved with the replicas."""
         self._model.most_atoms = int(state["most_atoms"])
+        self._wanted_atoms = int(state.get("wanted_atoms", state["most_atoms"]))
         self.has_stress = bool(state["stress"])
         self._evaluated = set(range(len(self.replicas)))
