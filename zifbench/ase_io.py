@@ -6,7 +6,6 @@ import contextlib
 import io
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory
 
-from zifbench.errors import DataError
+from zifbench.errors import DataError, near_names
 from zifbench.files import printable
 from zifbench.frames import FloatArray, Frames
 
@@ -139,7 +138,7 @@ def _checked_format(path: Path, file_format: str | None) -> str | None:
         what = "is not a file" if path.exists() else "does not exist"
         raise DataError(f"{path} {what}; give a file of frames that ASE reads")
     if file_format is not None and file_format not in ase.io.formats.ioformats:
-        near = get_close_matches(file_format, ase.io.formats.ioformats, cutoff=0.5)
+        near = near_names(file_format, ase.io.formats.ioformats)
         hint = f"did you mean {' or '.join(near)}?" if near else "`ase info --formats` lists them"
         raise DataError(f"ASE knows no format {file_format!r}; {hint}")
     if path.suffix in {".xyz", ".extxyz"}:

@@ -225,6 +225,14 @@ def test_the_reason_of_the_process_is_told(monkeypatch, tmp_path, kind, reason, 
         trained_by(monkeypatch, tmp_path, code)
 
 
+def test_one_node_does_not_see_its_slurm_job(monkeypatch, tmp_path):
+    """Of a job with more tasks, Lightning would wait for the others."""
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    code = "import os, sys; print([k for k in os.environ if k.startswith('SLURM')]); sys.exit(5)"
+    with pytest.raises(TrainingError, match=r"code 5: \[\]"):
+        trained_by(monkeypatch, tmp_path, code)
+
+
 @pytest.mark.parametrize(("kind", "error"), [("failed", TrainingError), ("diverged", None)])
 def test_what_is_on_disk_counts_more_than_how_the_process_ended(monkeypatch, tmp_path, kind, error):
     """Where one process fails, srun kills the others, and says that of all of them."""
